@@ -1,0 +1,285 @@
+"""What decides a text, and what a round says: the values that every layer passes on.
+
+All are frozen. Token ids are plain ints in tuples where they belong to a text, and int64 arrays where mathematics is
+done on them. Bounds are checked on construction, so a value that exists is a value that can be served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tandem.errors import InvalidArgument
+
+Ids = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+MAX_DRAFT_LENGTH = 32
+MAX_BEAM_WIDTH = 16
+MAX_NODES = MAX_DRAFT_LENGTH * MAX_BEAM_WIDTH
+MAX_SUPPORT = 64
+MAX_TOKENS = 1 << 20
+DIGEST_BYTES = 16
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InvalidArgument(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How next-token distributions are warped (temperature, top-k, top-p, min-p, in this order), and the draws' seed.
+
+    ``top_k=0``, ``top_p=1`` and ``min_p=0`` are off; ``temperature=0`` is greedy.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 10
+    top_p: float = 0.9
+    min_p: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.temperature <= 10, f"temperature is {self.temperature}; expected 0 (greedy) to 10")
+        _require(0 <= self.top_k <= 1_000_000, f"top_k is {self.top_k}; expected 0 (off) to 1000000")
+        _require(0 < self.top_p <= 1, f"top_p is {self.top_p}; expected more than 0, up to 1 (off)")
+        _require(0 <= self.min_p <= 1, f"min_p is {self.min_p}; expected 0 (off) to 1")
+        _require(0 <= self.seed < 1 << 64, f"seed is {self.seed}; expected 0 to 2**64 - 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """The decoding method by name, and its dials."""
+
+    method: str = "mtad"
+    draft_length: int = 4
+    beam_width: int = 4
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require(
+            1 <= self.draft_length <= MAX_DRAFT_LENGTH,
+            f"draft_length is {self.draft_length}; expected 1 to {MAX_DRAFT_LENGTH}",
+        )
+        _require(
+            1 <= self.beam_width <= MAX_BEAM_WIDTH, f"beam_width is {self.beam_width}; expected 1 to {MAX_BEAM_WIDTH}"
+        )
+        _require(0 < self.threshold < 1, f"threshold is {self.threshold}; expected more than 0 and less than 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """All that decides a session's text beside the two models. Never changes within a session."""
+
+    sampling: Sampling
+    speculation: Speculation
+    max_position: int
+    """Number of tokens, prompt included, at which the text ends."""
+    eos_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    trace: bool = False
+
+    def end_index(self, token_ids: Sequence[int]) -> int | None:
+        """Index of the first of ``token_ids`` that ends the text, or None."""
+        if self.ignore_eos:
+            return None
+        return next((index for index, token in enumerate(token_ids) if token in self.eos_token_ids), None)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTree:
+    """Candidates for the next tokens, in order of depth; siblings stand in the order in which they were drawn."""
+
+    token_ids: Ids  # [nodes]
+    parents: Ids  # [nodes], -1 is the last token of the text
+    draft_joint_log_probs: Floats  # [nodes], warped, of the path from the root to the node
+
+    def __post_init__(self) -> None:
+        count = len(self.token_ids)
+        _require(count <= MAX_NODES, f"a proposal has {count} nodes; at most {MAX_NODES} are accepted")
+        _require(
+            len(self.parents) == count and len(self.draft_joint_log_probs) == count,
+            f"a proposal of {count} tokens has {len(self.parents)} parents and "
+            f"{len(self.draft_joint_log_probs)} joint log-probabilities; expected one of each per token",
+        )
+        ascending = np.arange(count)
+        _require(
+            bool(np.all((self.parents >= -1) & (self.parents < ascending))),
+            "a node's parent must stand before it (or be -1, the root)",
+        )
+        _require(not np.any(np.isnan(self.draft_joint_log_probs)), "a joint log-probability is not a number")
+        depths = self.depths
+        _require(bool(np.all(np.diff(depths) >= 0)), "nodes must stand in order of depth")
+        _require(
+            count == 0 or int(depths[-1]) <= MAX_DRAFT_LENGTH,
+            f"a proposal is {int(depths[-1]) if count else 0} tokens deep; at most {MAX_DRAFT_LENGTH} are accepted",
+        )
+
+    @property
+    def depths(self) -> Ids:
+        """Depth of each node, [nodes]; children of the root have depth 1."""
+        depths = np.ones(len(self.parents), dtype=np.int64)
+        for index, parent in enumerate(self.parents.tolist()):
+            if parent >= 0:
+                depths[index] = depths[parent] + 1
+        return depths
+
+    def path(self, node: int) -> tuple[int, ...]:
+        """Nodes from the root's child down to ``node``; empty for -1."""
+        nodes: list[int] = []
+        while node >= 0:
+            nodes.append(node)
+            node = int(self.parents[node])
+        return tuple(reversed(nodes))
+
+
+EMPTY_TREE = TokenTree(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class DraftDistributions:
+    """What children were drawn from: the warped draft distribution at some nodes, cut to its support.
+
+    ``nodes[i]`` is the node (-1 the root) whose children were drawn from row i; rows are padded with id -1 and
+    log-probability -inf.
+    """
+
+    nodes: Ids  # [rows]
+    ids: Ids  # [rows, width]
+    log_probs: Floats  # [rows, width]
+
+    def __post_init__(self) -> None:
+        _require(len(self.nodes) <= MAX_NODES + 1, f"{len(self.nodes)} draft distributions; at most {MAX_NODES}")
+        _require(
+            self.ids.shape == self.log_probs.shape and self.ids.shape[0] == len(self.nodes),
+            "draft distributions need as many log-probabilities as ids, and one row per node",
+        )
+        _require(
+            self.ids.shape[1] <= MAX_SUPPORT,
+            f"a draft distribution has a support of {self.ids.shape[1]}; at most {MAX_SUPPORT} are accepted",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A token tree as drafted for one round, with what its judgement needs."""
+
+    tree: TokenTree
+    distributions: DraftDistributions | None = None
+    draft_seconds: float = 0.0
+    digest: bytes = b""
+    """Names this proposal among others for its round."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrace:
+    """A round in detail: the nodes judged and their warped joint log-probabilities under both models."""
+
+    token_ids: tuple[int, ...]
+    parents: tuple[int, ...]
+    draft_joint_log_probs: tuple[float, ...]
+    target_joint_log_probs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimings:
+    """Where a round's time went, in seconds."""
+
+    draft_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    forward_seconds: float = 0.0
+    judge_seconds: float = 0.0
+    verify_round_trip_seconds: float = 0.0
+    commit_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a round did to the text: the accepted drafted tokens, then what the target added."""
+
+    token_ids: tuple[int, ...]
+    num_accepted: int
+    num_drafted: int
+    """Depth of the proposal; 0 when the target decoded alone."""
+    log_probs: tuple[float, ...]
+    """Of each token under the target, unwarped."""
+    next_digest: bytes = b""
+    """Running digest of the text after these tokens."""
+    num_target_passes: int = 1
+    proposal_digest: bytes = b""
+    trace: RoundTrace | None = None
+    timings: StageTimings = field(default_factory=StageTimings)
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Who owns a session: compared as (epoch, nonce)."""
+
+    epoch: int
+    nonce: bytes
+
+    def refuses(self, other: Fence) -> bool:
+        """Whether a holder of this fence refuses work in the name of ``other``."""
+        return other.epoch < self.epoch or (other.epoch == self.epoch and other.nonce != self.nonce)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundName:
+    """Names a round: a session, its owner, and the text that the round extends."""
+
+    session_id: str
+    fence: Fence
+    position: int
+    digest: bytes
+
+
+class RunningDigest:
+    """BLAKE2b (16 bytes) of a text's token ids as little-endian 32-bit integers, extended as the text grows."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, token_ids: Sequence[int] = ()) -> None:
+        self._hash = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self.extend(token_ids)
+
+    def extend(self, token_ids: Sequence[int]) -> bytes:
+        """Appends tokens and returns the digest of the whole text."""
+        if len(token_ids):
+            self._hash.update(np.asarray(token_ids, dtype="<u4").tobytes())
+        return self._hash.digest()
+
+    def peek(self, token_ids: Sequence[int]) -> bytes:
+        """The digest that ``extend`` would return, without extending."""
+        ahead = self._hash.copy()
+        ahead.update(np.asarray(token_ids, dtype="<u4").tobytes())
+        return ahead.digest()
+
+    @property
+    def value(self) -> bytes:
+        """The digest of the text so far."""
+        return self._hash.digest()
+
+
+def proposal_digest(position: int, text_digest: bytes, proposal: Proposal) -> bytes:
+    """A digest of all that a judgement reads of a proposal, 16 bytes; its own digest and timing left out."""
+    content = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    content.update(position.to_bytes(8, "little"))
+    content.update(text_digest)
+    tree = proposal.tree
+    for array in (tree.token_ids, tree.parents, tree.draft_joint_log_probs):
+        content.update(np.ascontiguousarray(array).tobytes())
+    if proposal.distributions is not None:
+        for array in (proposal.distributions.nodes, proposal.distributions.ids, proposal.distributions.log_probs):
+            content.update(np.ascontiguousarray(array).tobytes())
+    return content.digest()
+
+
+def perplexity(negative_log_likelihood: float, num_tokens: int) -> float:
+    """exp of the mean negative log-likelihood; 1 for an empty text."""
+    return math.exp(negative_log_likelihood / num_tokens) if num_tokens else 1.0

@@ -1,0 +1,1 @@
+"""The wire contract, generated from protos/ and never edited."""
