@@ -1,0 +1,102 @@
+"""A request's own figures, counted from its committed rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tandem.decoding.values import Outcome, perplexity
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A request's figures, named as vLLM names them. Joules are None where they were not measured."""
+
+    method: str
+    prompt_tokens: int
+    completion_tokens: int
+    """Tokens generated, the end token included."""
+    mean_acceptance_length: float
+    """1 + accepted / rounds with a proposal; 1 when there was none."""
+    draft_acceptance_rate: float
+    """Accepted drafted tokens / drafted tokens; 0 when nothing was drafted."""
+    acceptance_histogram: tuple[int, ...]
+    """Rounds with a proposal, by number of accepted tokens, from 0."""
+    num_spec_steps: int
+    """Rounds with a proposal."""
+    num_accepted_draft_tokens: int
+    """The extra token of a round never counts."""
+    num_draft_tokens: int
+    num_target_passes: int
+    output_negative_log_likelihood: float
+    """Sum over the generated tokens, under the unwarped target."""
+    output_perplexity: float
+    """exp of the mean negative log-likelihood."""
+    time_to_first_token_seconds: float
+    time_per_output_token_seconds: float
+    """Seconds per token after the first; 0 where there was none."""
+    draft_joules: float | None = None
+    verify_joules: float | None = None
+
+    @property
+    def block_efficiency(self) -> float:
+        """Tokens emitted per target pass; 0 before the first."""
+        return self.completion_tokens / self.num_target_passes if self.num_target_passes else 0.0
+
+
+@dataclass(slots=True)
+class RunningUsage:
+    """Counts outcomes as they are committed: cut where the text ends. All fields are plain, so they can be stored."""
+
+    method: str
+    prompt_tokens: int
+    completion_tokens: int = 0
+    num_spec_steps: int = 0
+    num_accepted_draft_tokens: int = 0
+    num_draft_tokens: int = 0
+    num_target_passes: int = 0
+    negative_log_likelihood: float = 0.0
+    acceptance_histogram: list[int] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts one round. Of a cut outcome only the tokens that remain are counted as generated or accepted."""
+        num_tokens = len(outcome.token_ids)
+        self.completion_tokens += num_tokens
+        self.num_target_passes += outcome.num_target_passes
+        self.negative_log_likelihood -= sum(outcome.log_probs[:num_tokens])
+        if outcome.num_drafted:
+            num_accepted = min(outcome.num_accepted, num_tokens)
+            self.num_spec_steps += 1
+            self.num_draft_tokens += outcome.num_drafted
+            self.num_accepted_draft_tokens += num_accepted
+            missing = outcome.num_drafted + 1 - len(self.acceptance_histogram)
+            self.acceptance_histogram.extend([0] * missing)
+            self.acceptance_histogram[num_accepted] += 1
+
+    def usage(self, first_token_seconds: float, total_seconds: float) -> Usage:
+        """The figures so far.
+
+        Args:
+            first_token_seconds: from the request's arrival to its first committed token.
+            total_seconds: from the request's arrival to its last committed token.
+        """
+        rest = self.completion_tokens - 1
+        return Usage(
+            method=self.method,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            mean_acceptance_length=1 + _ratio(self.num_accepted_draft_tokens, self.num_spec_steps),
+            draft_acceptance_rate=_ratio(self.num_accepted_draft_tokens, self.num_draft_tokens),
+            acceptance_histogram=tuple(self.acceptance_histogram),
+            num_spec_steps=self.num_spec_steps,
+            num_accepted_draft_tokens=self.num_accepted_draft_tokens,
+            num_draft_tokens=self.num_draft_tokens,
+            num_target_passes=self.num_target_passes,
+            output_negative_log_likelihood=self.negative_log_likelihood,
+            output_perplexity=perplexity(self.negative_log_likelihood, self.completion_tokens),
+            time_to_first_token_seconds=first_token_seconds,
+            time_per_output_token_seconds=(total_seconds - first_token_seconds) / rest if rest > 0 else 0.0,
+        )
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
