@@ -1,0 +1,88 @@
+"""What generating a text returns, the same whether services or one process made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tandem.decoding.stats import Usage
+from tandem.decoding.values import Outcome, StageTimings
+
+__all__ = ["FinishReason", "Generation", "Part", "Round", "Usage"]
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A traced round: what was proposed, and what became of it."""
+
+    position: int
+    """Tokens before the round, prompt included."""
+    token_ids: tuple[int, ...]
+    """The drafted token tree, in order of depth; empty when the target decoded alone."""
+    parents: tuple[int, ...]
+    """Index of each node's parent; -1 is the root."""
+    draft_joint_log_probs: tuple[float, ...]
+    """Warped, of the path from the root to each node."""
+    target_joint_log_probs: tuple[float, ...]
+    """As the draft's; -inf outside the target's support."""
+    accepted_token_ids: tuple[int, ...]
+    """The drafted tokens that were accepted."""
+    extra_token_id: int | None
+    """The target's correction or bonus token; None where the text ended before it or the target wrote several."""
+    emitted_token_ids: tuple[int, ...]
+    """All that the round added to the text."""
+    timings: StageTimings
+
+    @classmethod
+    def of(cls, position: int, outcome: Outcome) -> Round:
+        """The round at ``position`` with this outcome, cut where the text ends."""
+        trace = outcome.trace
+        extra = outcome.token_ids[outcome.num_accepted :]
+        return cls(
+            position=position,
+            token_ids=trace.token_ids if trace else (),
+            parents=trace.parents if trace else (),
+            draft_joint_log_probs=trace.draft_joint_log_probs if trace else (),
+            target_joint_log_probs=trace.target_joint_log_probs if trace else (),
+            accepted_token_ids=outcome.token_ids[: outcome.num_accepted],
+            extra_token_id=extra[0] if len(extra) == 1 else None,
+            emitted_token_ids=outcome.token_ids,
+            timings=outcome.timings,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of committed text. ``position + len(token_ids)`` and ``digest`` are what resuming asks for."""
+
+    position: int
+    """Tokens before these, prompt included."""
+    digest: bytes
+    """Running digest of the text after these tokens, 16 bytes."""
+    token_ids: tuple[int, ...]
+    text: str
+    """What these tokens completed; may lag behind them."""
+    log_probs: tuple[float, ...]
+    """Of each token under the unwarped target; empty where they were not kept."""
+    rounds: tuple[Round, ...] = ()
+    """The rounds that made the part, when traced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A finished text with its figures."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    """The generated tokens, the end token included."""
+    prompt_token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    session_id: str
+    usage: Usage
+    method: str
+    seed: int
+    """Repeats the text; chosen by the server when the request named none."""
+    rounds: tuple[Round, ...] = ()
+    """Every round, when traced."""

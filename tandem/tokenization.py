@@ -1,0 +1,168 @@
+"""Text to token ids and back, without torch: a model's ``tokenizer.json`` and nothing else of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from tandem.errors import ModelRefused
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class Tokenizer:
+    """A model's tokenizer. Safe to share between threads."""
+
+    def __init__(self, definition: str) -> None:
+        """Reads the text of a ``tokenizer.json``.
+
+        Raises:
+            ModelRefused: the text does not define a tokenizer.
+        """
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(definition)
+        except Exception as error:  # the library raises bare Exceptions
+            raise ModelRefused(f"tokenizer.json does not define a tokenizer: {error}") from error
+        # A definition may ask for padding or truncation, as in training; a prompt must come through whole.
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._digest = _digest(definition)
+        self._vocab_size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    @classmethod
+    def from_pretrained(cls, folder_or_hub_id: str | Path) -> Tokenizer:
+        """Loads the tokenizer of a model folder, or of a model of the Hugging Face hub.
+
+        Raises:
+            ModelRefused: there is no readable ``tokenizer.json``.
+        """
+        return cls(_definition_path(folder_or_hub_id).read_text(encoding="utf-8"))
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the highest token id, added tokens included."""
+        return self._vocab_size
+
+    @property
+    def digest(self) -> str:
+        """What the tokenizer does, as hexadecimal SHA-256; see ``tokenizer_digest``."""
+        return self._digest
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text``, with the special tokens that the tokenizer adds by itself."""
+        return list(self._tokenizer.encode(text).ids)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of ``token_ids``, special tokens left out."""
+        return self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+
+    def stream(self, context: Sequence[int] = ()) -> TextStream:
+        """A decoder of text that arrives token by token after ``context``, whose own text is not returned."""
+        return TextStream(self, context)
+
+
+class TextStream:
+    """Decodes a growing text. What ``push`` returns adds up to the whole text, and never splits a character."""
+
+    # The first _shown of _ids were returned already; they are decoded again as context, because a decoder may treat
+    # the first token specially (a leading space, say). What stands before them is forgotten.
+    def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._ids = list(context[-_CONTEXT_TOKENS:])
+        self._shown = len(self._ids)
+
+    def push(self, token_ids: Sequence[int]) -> str:
+        """Appends tokens and returns the text they completed; may be empty while a character is incomplete."""
+        self._ids.extend(token_ids)
+        text = self._pending()
+        if not text or text.endswith(_REPLACEMENT):
+            return ""
+        self._settle()
+        return text
+
+    def flush(self) -> str:
+        """Ends the text: returns what was held back, incomplete characters as U+FFFD."""
+        text = self._pending()
+        self._settle()
+        return text
+
+    def _pending(self) -> str:
+        shown = self._tokenizer.decode(self._ids[: self._shown])
+        text = self._tokenizer.decode(self._ids)
+        if not text.startswith(shown):  # the context ended within a character, which is complete now
+            shown = shown.rstrip(_REPLACEMENT)
+        return text[len(shown) :]
+
+    def _settle(self) -> None:
+        self._ids = self._ids[self._shown :]
+        self._shown = len(self._ids)
+
+
+_CONTEXT_TOKENS = 8
+
+
+def tokenizer_digest(folder_or_hub_id: str | Path) -> str:
+    """Hexadecimal SHA-256 of what a tokenizer does: models whose digests differ must not be paired.
+
+    It covers vocabulary, merges, normaliser, pre-tokenizer and added tokens in a canonical form, so that files which
+    differ only in layout agree.
+
+    Raises:
+        ModelRefused: there is no readable ``tokenizer.json``.
+    """
+    definition = _definition_path(folder_or_hub_id).read_text(encoding="utf-8")
+    try:
+        return _digest(definition)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelRefused(f"tokenizer.json of {folder_or_hub_id} does not define a tokenizer: {error}") from error
+
+
+def _digest(definition: str) -> str:
+    content: dict[str, Any] = json.loads(definition)
+    model = content.get("model") or {}
+    # Merges are written as "a b" by older releases and as ["a", "b"] by newer ones.
+    merges = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model.get("merges") or []]
+    added = [
+        {"id": token.get("id"), "content": token.get("content"), "special": bool(token.get("special"))}
+        for token in content.get("added_tokens") or []
+    ]
+    canonical = {
+        "type": model.get("type"),
+        "vocab": model.get("vocab"),
+        "merges": merges,
+        "normalizer": content.get("normalizer"),
+        "pre_tokenizer": content.get("pre_tokenizer"),
+        "added_tokens": sorted(added, key=lambda token: (str(token["id"]), str(token["content"]))),
+    }
+    text = json.dumps(canonical, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _definition_path(folder_or_hub_id: str | Path) -> Path:
+    name = str(folder_or_hub_id)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise ModelRefused(
+                f"{name} has no tokenizer.json. Save the model's fast tokenizer there with its save_pretrained()"
+            )
+        return path
+    if not _HUB_ID.fullmatch(name):
+        raise ModelRefused(f"{name} is neither a folder nor a Hugging Face model id")
+    import huggingface_hub  # takes a moment to import, and most models are folders
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, "tokenizer.json"))
+    except Exception as error:  # every failure of a download means the same to the caller
+        raise ModelRefused(
+            f"no tokenizer.json for {name}: it is not a folder, and the Hugging Face hub did not give the file "
+            f"({type(error).__name__})"
+        ) from error

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tandem.decoding.stats import RunningUsage
+from tandem.decoding.values import Outcome
+
+
+def _outcome(num_tokens: int, num_accepted: int, num_drafted: int, passes: int = 1) -> Outcome:
+    return Outcome(tuple(range(num_tokens)), num_accepted, num_drafted, (-0.5,) * num_tokens, num_target_passes=passes)
+
+
+def test_figures_of_drafted_rounds() -> None:
+    running = RunningUsage("mtad", prompt_tokens=7)
+    for outcome in (_outcome(5, 4, 4), _outcome(1, 0, 4), _outcome(3, 2, 4)):
+        running.add(outcome)
+    usage = running.usage(first_token_seconds=0.5, total_seconds=2.5)
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.num_target_passes) == (7, 9, 3)
+    assert usage.acceptance_histogram == (1, 0, 1, 0, 1)
+    assert usage.mean_acceptance_length == usage.block_efficiency == 3
+    assert usage.draft_acceptance_rate == 0.5
+    assert usage.output_perplexity == pytest.approx(math.exp(0.5))
+    assert usage.time_per_output_token_seconds == 0.25
+    assert usage.draft_joules is None
+
+
+def test_a_cut_round_counts_only_what_remains() -> None:
+    running = RunningUsage("block", prompt_tokens=1)
+    running.add(_outcome(2, 4, 4))
+    usage = running.usage(0.1, 0.2)
+    assert (usage.completion_tokens, usage.num_accepted_draft_tokens, usage.num_draft_tokens) == (2, 2, 4)
+    assert usage.acceptance_histogram == (0, 0, 1, 0, 0)
+
+
+def test_a_target_alone_has_no_acceptance() -> None:
+    running = RunningUsage("mtjd", prompt_tokens=1)
+    running.add(_outcome(4, 0, 0, passes=4))
+    usage = running.usage(0.1, 0.1)
+    assert (usage.mean_acceptance_length, usage.draft_acceptance_rate, usage.num_spec_steps) == (1, 0, 0)
+    assert usage.acceptance_histogram == ()
+    assert usage.block_efficiency == 1
+
+
+def test_nothing_generated_is_no_division_by_zero() -> None:
+    usage = RunningUsage("mtad", prompt_tokens=1).usage(0.0, 0.0)
+    assert (usage.output_perplexity, usage.time_per_output_token_seconds, usage.block_efficiency) == (1, 0, 0)
