@@ -1,0 +1,3 @@
+"""Tasks, metrics and reports: what quality and speed are measured on."""
+
+from __future__ import annotations
