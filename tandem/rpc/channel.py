@@ -1,0 +1,56 @@
+"""Client channels, all made alike."""
+
+from __future__ import annotations
+
+import re
+
+import grpc.aio
+
+from tandem.errors import InvalidArgument
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Over the longest text a message may carry: 2**20 ids of at most five bytes, several times."""
+
+MAX_ADDRESS_LENGTH = 512
+
+MESSAGE_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+
+# Keepalive finds a dead peer between rounds; within a round its deadline does. Reconnecting is quick, since replicas
+# come and go. A channel of its own connection: a shared one would tie unrelated streams to one flow-control window.
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    *MESSAGE_OPTIONS,
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+)
+
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+
+
+def check_address(address: str) -> str:
+    """Returns ``address`` where it has the form host:port.
+
+    Raises:
+        InvalidArgument: it has another form, or no such port can exist.
+    """
+    match = _ADDRESS.fullmatch(address) if len(address) <= MAX_ADDRESS_LENGTH else None
+    if match is None or not 0 < int(match[1]) < 65536:
+        raise InvalidArgument(f"address is {address[:100]!r}; expected host:port, such as 127.0.0.1:7070")
+    return address
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """An asyncio channel to ``address`` (host:port). It connects on first use; the caller closes it.
+
+    Raises:
+        InvalidArgument: the address has another form.
+    """
+    return grpc.aio.insecure_channel(check_address(address), options=CHANNEL_OPTIONS)

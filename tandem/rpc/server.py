@@ -1,0 +1,265 @@
+"""The life of a service process: bind, load, serve, drain, stop.
+
+The port answers before the model is loaded: Describe and health tell *starting* apart from *dead*. On SIGTERM or SIGINT
+health turns to NOT_SERVING, the service drains, the server stops; in all under five seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from wsgiref.simple_server import WSGIServer
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry, start_http_server
+
+from tandem.errors import InvalidArgument, TandemError
+from tandem.rpc.channel import MESSAGE_OPTIONS
+from tandem.rpc.interceptor import ErrorInterceptor
+from tandem.telemetry import logger
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    *MESSAGE_OPTIONS,
+    ("grpc.so_reuseport", 0),  # a taken port is an error, not a share of somebody's calls
+    ("grpc.max_concurrent_streams", 4096),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+DRAIN_SECONDS = 3.0
+"""How long a service may take to hand its work over."""
+STOP_SECONDS = 0.5
+"""How long calls may take to end after that."""
+HEALTH_SECONDS = 0.5
+"""How often liveness is looked at."""
+
+
+class Service(Protocol):
+    """What a role gives to be served."""
+
+    @property
+    def role(self) -> str:
+        """draft, verify or orchestrator."""
+
+    @property
+    def grpc_name(self) -> str:
+        """Full name of its gRPC service, as health and reflection know it."""
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds its servicer. Called before `start`; Describe is answered from here on."""
+
+    async def start(self) -> None:
+        """Gets ready to serve (loads a model, meets its peers). A `TandemError` ends the process with its message."""
+
+    def ready_fields(self) -> Mapping[str, str]:
+        """Further fields of the ready file, such as ``http``. Called after `start`."""
+
+    def is_alive(self) -> bool:
+        """Liveness, by its own progress: cheap, and never dependent on a peer or a store."""
+
+    async def drain(self) -> None:
+        """Takes nothing new, hands its work over, ends its streams. Cancelled after `DRAIN_SECONDS`."""
+
+    async def close(self) -> None:
+        """Frees what `start` took; the server no longer runs. Called once, also after a failed start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a service listens, and where it says so. Port 0 picks a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    metrics_port: int | None = 0
+    """None where the service itself answers /metrics and names it in `Service.ready_fields`."""
+    ready_file: Path | None = None
+
+
+async def serve(
+    service: Service,
+    listen: Listen,
+    registry: CollectorRegistry,
+    *,
+    stop: asyncio.Event | None = None,
+    on_ready: Callable[[str], Awaitable[None]] | None = None,
+) -> None:
+    """Runs a service until SIGTERM, SIGINT or ``stop``, then drains it.
+
+    ``on_ready`` is awaited with the bound address once it serves.
+
+    Raises:
+        InvalidArgument: a port is taken, or the service refused to start for what it was given.
+        TandemError: the service could not start.
+    """
+    log = logger("tandem.rpc")
+    stopping = stop or asyncio.Event()
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=SERVER_OPTIONS)
+    healthy = health.aio.HealthServicer()
+    names = ("", service.grpc_name)
+    for name in names:
+        await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    service.register(server)
+    reflection.enable_server_reflection((service.grpc_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    address = _bind(server, listen.host, listen.port)
+    metrics = _Metrics(registry, listen)
+    restore = _on_signals(stopping.set)
+    try:
+        await server.start()
+        if await _start_unless_stopped(service, stopping):
+            ready = {"role": service.role, "pid": os.getpid(), "address": address, "metrics": metrics.url}
+            ready |= dict(service.ready_fields())
+            for name in names:
+                await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+            if listen.ready_file is not None:
+                _write_ready(listen.ready_file, ready)
+            log.info("serving", **{key: value for key, value in ready.items() if key != "role"})
+            if on_ready is not None:
+                await on_ready(address)
+            await _watch(service, healthy, names, stopping)
+            began = time.monotonic()
+            log.info("draining")
+            await healthy.enter_graceful_shutdown()
+            try:
+                await asyncio.wait_for(service.drain(), DRAIN_SECONDS)
+            except TimeoutError:
+                log.warning("draining took too long; what was left is cut off")
+            await server.stop(STOP_SECONDS)
+            log.info("stopped", seconds=round(time.monotonic() - began, 3))
+    finally:
+        restore()
+        await server.stop(None)
+        metrics.close()
+        await service.close()
+
+
+async def _start_unless_stopped(service: Service, stopping: asyncio.Event) -> bool:
+    """Starts the service; False when it was told to stop before it had started."""
+    starting = asyncio.ensure_future(service.start())
+    stopped = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            return True
+        return False
+    finally:
+        for task in (starting, stopped):
+            task.cancel()
+
+
+async def _watch(
+    service: Service, healthy: health.aio.HealthServicer, names: tuple[str, ...], stopping: asyncio.Event
+) -> None:
+    """Until told to stop, reports liveness to health whenever it changes."""
+    alive = True
+    while not stopping.is_set():
+        try:
+            await asyncio.wait_for(stopping.wait(), HEALTH_SECONDS)
+        except TimeoutError:
+            if service.is_alive() != alive:
+                alive = not alive
+                logger("tandem.rpc").error("liveness changed", alive=alive)
+                status = health_pb2.HealthCheckResponse
+                for name in names:
+                    await healthy.set(name, status.SERVING if alive else status.NOT_SERVING)
+
+
+def _on_signals(stop: Callable[[], None]) -> Callable[[], None]:
+    """Has SIGTERM and SIGINT call ``stop``; returns what undoes it. In another than the main thread, does nothing."""
+    loop = asyncio.get_running_loop()
+    installed: list[signal.Signals] = []
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+            installed.append(number)
+    except (ValueError, RuntimeError):
+        pass
+
+    def restore() -> None:
+        for number in installed:
+            loop.remove_signal_handler(number)
+
+    return restore
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+    try:
+        bound = server.add_insecure_port(_join(host, port))
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise InvalidArgument(
+            f"cannot listen on {_join(host, port)}: the port is taken, or the interface is not this machine's; "
+            "choose another --port, or 0 for a free one"
+        )
+    return _join(_reachable(host), bound)
+
+
+class _Metrics:
+    """The HTTP server of /metrics, in a thread of its own; nothing where the service serves them itself."""
+
+    def __init__(self, registry: CollectorRegistry, listen: Listen) -> None:
+        self.url = ""
+        self._httpd: WSGIServer | None = None
+        if listen.metrics_port is None:
+            return
+        try:
+            self._httpd, _ = start_http_server(listen.metrics_port, listen.host, registry)
+        except OSError as error:
+            raise InvalidArgument(
+                f"cannot serve metrics on {_join(listen.host, listen.metrics_port)}: {os.strerror(error.errno or 0)}; "
+                "choose another --metrics-port, or 0 for a free one"
+            ) from None
+        self.url = f"http://{_join(_reachable(listen.host), self._httpd.server_port)}/metrics"
+
+    def close(self) -> None:
+        if self._httpd is not None:
+            self._httpd.shutdown()
+            self._httpd.server_close()
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reachable(host: str) -> str:
+    """The host to tell others: an interface is reached as it is named, all interfaces by the machine's name."""
+    return socket.gethostname() if host in ("0.0.0.0", "::") else host
+
+
+def _write_ready(path: Path, ready: Mapping[str, object]) -> None:
+    """Writes the file whole or not at all, so that a reader never sees half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(ready) + "\n")
+    partial.replace(path)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> int:
+    """Runs a service's main coroutine to its end and returns the exit code: 0, or 2 with one line on stderr.
+
+    Only errors raised on purpose become a line; a defect keeps its traceback.
+    """
+
+    async def whole() -> None:
+        await main()
+
+    try:
+        asyncio.run(whole())
+    except TandemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0

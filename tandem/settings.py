@@ -1,0 +1,119 @@
+"""Settings of a service process: frozen, from flags, then the environment, then defaults.
+
+A flag ``--kv-blocks`` of the verify service is also ``TANDEM_VERIFY_KV_BLOCKS``. Settings common to all roles may be
+given once for all, as ``TANDEM_LOG_LEVEL``. A variable that begins with ``TANDEM_`` and means nothing is refused by
+name, so that a typing error is not a default in disguise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from tandem.errors import InvalidArgument
+
+PREFIX = "TANDEM_"
+
+ROLES = ("DRAFT", "VERIFY", "ORCHESTRATOR", "STORE", "UP", "CLIENT")
+"""Whose variables, ``TANDEM_<ROLE>_…``, may stand beside one's own; each role checks its own."""
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""A field of host:port addresses; flags and variables give it as one text with commas."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidArgument(message)
+
+
+class ServiceSettings(BaseModel):
+    """Base of every role's settings. A role sets ``role``, adds its fields, and is made with `load`.
+
+    Each field is a flag; its ``description`` is the flag's help. A bool field is ``--name`` and ``--no-name``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    role: ClassVar[str]
+    shared: ClassVar[frozenset[str]] = frozenset({"log_level", "host"})
+    """Fields that one ``TANDEM_<FIELD>`` may set for all roles."""
+
+    host: str = Field("127.0.0.1", description="interface to listen on; 0.0.0.0 for all")
+    port: int = Field(0, ge=0, le=65535, description="port of the gRPC server; 0 picks a free one")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 picks a free one")
+    ready_file: Path | None = Field(None, description="file that gets the addresses, as JSON, once serving")
+    log_level: LogLevel = Field("info", description="least level that is logged: debug, info, warning, error")
+
+    @classmethod
+    def load(cls, argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Self:
+        """Settings from flags, else from ``environ`` (by default the process's), else the defaults.
+
+        Raises:
+            InvalidArgument: an unknown flag, an unknown ``TANDEM_`` variable or a value out of bounds, by name.
+            SystemExit: ``--help`` was asked for.
+        """
+        values: dict[str, Any] = dict(cls._from_environment(os.environ if environ is None else environ))
+        values |= vars(cls._parser().parse_args(argv))
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InvalidArgument("; ".join(_explain(dict(found)) for found in error.errors())) from None
+
+    @classmethod
+    def _parser(cls) -> argparse.ArgumentParser:
+        parser = _Parser(prog=cls.role, description=cls.__doc__, argument_default=argparse.SUPPRESS, allow_abbrev=False)
+        for name, field in cls.model_fields.items():
+            shown = "" if field.default in (None, "", ()) else f" (default: {field.default})"
+            options: dict[str, Any] = {"dest": name, "help": (field.description or "").replace("%", "%%") + shown}
+            if field.annotation is bool:
+                options["action"] = argparse.BooleanOptionalAction
+            else:
+                options["metavar"] = name.rsplit("_", 1)[-1].upper()
+            parser.add_argument(_flag(name), **options)
+        return parser
+
+    @classmethod
+    def _from_environment(cls, environ: Mapping[str, str]) -> dict[str, str]:
+        own = f"{PREFIX}{cls.role.upper()}_"
+        others = tuple(f"{PREFIX}{role}_" for role in ROLES if f"{PREFIX}{role}_" != own)
+        common: dict[str, str] = {}
+        particular: dict[str, str] = {}
+        for variable, value in environ.items():
+            if not variable.startswith(PREFIX) or variable.startswith(others):
+                continue
+            if variable.startswith(own) and (name := variable.removeprefix(own).lower()) in cls.model_fields:
+                particular[name] = value
+            elif (name := variable.removeprefix(PREFIX).lower()) in cls.shared:
+                common[name] = value
+            else:
+                raise InvalidArgument(
+                    f"the environment variable {variable} means nothing to the {cls.role} service; "
+                    f"its settings are {own}<NAME>, see --help"
+                )
+        return common | particular
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _explain(found: dict[str, Any]) -> str:
+    name = str(found["loc"][0]) if found["loc"] else "settings"
+    message = str(found["msg"]).removeprefix("Value error, ")
+    return f"{_flag(name)}: {message[:1].lower()}{message[1:]}" + (
+        f" (got {found['input']!r})" if found["type"] != "missing" else ""
+    )
