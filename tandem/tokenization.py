@@ -69,40 +69,48 @@ class Tokenizer:
 
 
 class TextStream:
-    """Decodes a growing text. What ``push`` returns adds up to the whole text, and never splits a character."""
+    """Decodes a growing text. What ``push`` returns adds up to the whole text, and never splits a character.
 
-    # The first _shown of _ids were returned already; they are decoded again as context, because a decoder may treat
-    # the first token specially (a leading space, say). What stands before them is forgotten.
+    How much has been returned depends on the tokens alone, not on how they were divided among calls: a stream that is
+    begun anew and given the same tokens stands at the same character.
+    """
+
+    # The first _num_shown characters of the text of _ids were returned already. Tokens before _ids are forgotten; those
+    # that remain are decoded again as context, because a decoder may treat the first token specially (a leading space).
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
         self._ids = list(context[-_CONTEXT_TOKENS:])
-        self._shown = len(self._ids)
+        self._num_shown = len(self._complete(tokenizer.decode(self._ids)))
 
     def push(self, token_ids: Sequence[int]) -> str:
         """Appends tokens and returns the text they completed; may be empty while a character is incomplete."""
         self._ids.extend(token_ids)
-        text = self._pending()
-        if not text or text.endswith(_REPLACEMENT):
-            return ""
-        self._settle()
-        return text
+        text = self._tokenizer.decode(self._ids)
+        complete = self._complete(text)
+        fresh = complete[self._num_shown :]
+        self._num_shown = max(self._num_shown, len(complete))
+        if len(complete) == len(text):
+            self._forget()
+        return fresh
 
     def flush(self) -> str:
         """Ends the text: returns what was held back, incomplete characters as U+FFFD."""
-        text = self._pending()
-        self._settle()
-        return text
-
-    def _pending(self) -> str:
-        shown = self._tokenizer.decode(self._ids[: self._shown])
         text = self._tokenizer.decode(self._ids)
-        if not text.startswith(shown):  # the context ended within a character, which is complete now
-            shown = shown.rstrip(_REPLACEMENT)
-        return text[len(shown) :]
+        fresh = text[self._num_shown :]
+        self._num_shown = len(text)
+        return fresh
 
-    def _settle(self) -> None:
-        self._ids = self._ids[self._shown :]
-        self._shown = len(self._ids)
+    @staticmethod
+    def _complete(text: str) -> str:
+        # What an incomplete character decodes to is U+FFFD at the end.
+        return text.rstrip(_REPLACEMENT)
+
+    def _forget(self) -> None:
+        # Only at the end of a character, and only when the tokens kept have text, so that the next one is not the first.
+        kept = self._ids[-_CONTEXT_TOKENS:]
+        text = self._tokenizer.decode(kept)
+        if text and len(self._ids) > 2 * _CONTEXT_TOKENS and _REPLACEMENT not in text:
+            self._ids, self._num_shown = kept, len(text)
 
 
 _CONTEXT_TOKENS = 8

@@ -57,6 +57,12 @@ def test_a_stream_of_any_tokens_adds_up_to_what_decode_says(tokenizer: Tokenizer
     assert "".join([stream.push([token]) for token in token_ids]) + stream.flush() == tokenizer.decode(token_ids)
 
 
+@given(token_ids=st.lists(st.integers(0, 319), max_size=60))
+def test_what_has_been_returned_depends_on_the_tokens_alone(tokenizer: Tokenizer, token_ids: list[int]) -> None:
+    in_steps, at_once = tokenizer.stream([5]), tokenizer.stream([5])
+    assert "".join([in_steps.push([token]) for token in token_ids]) == at_once.push(token_ids)
+
+
 def test_a_stream_can_begin_after_a_context(tokenizer: Tokenizer) -> None:
     context, rest = tokenizer.encode("select name, age"), tokenizer.encode(" from people")
     stream = tokenizer.stream(context)
