@@ -1,0 +1,138 @@
+"""The engine: many sequences of different lengths and trees through one forward pass of an unmodified model."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tandem.engine.batch import BatchPlan
+from tandem.engine.families import attention_shape
+from tandem.engine.kv_pool import KVPool
+from tandem.engine.loading import LoadedModel, ModelIdentity
+from tandem.engine.sequence import Row, Sequence
+from tandem.engine.tree import UnsettledTree
+from tandem.errors import InvalidArgument, InvariantBroken, OutOfKV
+
+
+class Engine:
+    """One model and its KV pool. Not safe to share between threads: one thread owns an engine."""
+
+    def __init__(self, loaded: LoadedModel, *, num_kv_blocks: int, block_size: int = 16) -> None:
+        """Raises: InvalidArgument for a pool without room."""
+        if num_kv_blocks < 1 or block_size < 1:
+            raise InvalidArgument(f"a pool of {num_kv_blocks} blocks of {block_size} slots holds nothing")
+        self.identity: ModelIdentity = loaded.identity
+        self._model = loaded.model
+        self._device = loaded.model.device
+        self._kv = KVPool(
+            attention_shape(loaded.model.config), num_kv_blocks, block_size, loaded.model.dtype, self._device
+        )
+        self._open: set[Sequence] = set()
+
+    @property
+    def num_free_slots(self) -> int:
+        """Slots in free blocks; a sequence's own last block may have room besides."""
+        return self._kv.blocks.num_free * self._kv.block_size
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of the KV blocks that are taken, 0 to 1."""
+        return 1.0 - self._kv.blocks.num_free / self._kv.blocks.num_blocks
+
+    def open(self) -> Sequence:
+        """A sequence without tokens; it takes no block yet."""
+        sequence = Sequence(self._kv)
+        self._open.add(sequence)
+        return sequence
+
+    def close(self, sequence: Sequence) -> None:
+        """Free the sequence's blocks; a second time does nothing."""
+        self._open.discard(sequence)
+        sequence.close()
+
+    def forward(self, rows: list[Row]) -> torch.Tensor:
+        """Feed every row's tokens, write their KV, and return the logits that were asked for.
+
+        A token attends to the settled positions of its sequence, to its unsettled ancestors and to itself; its
+        position is `sequence.length` plus its depth. A failed call leaves every sequence as it was.
+
+        Returns: `[sum k, vocab_size]`, in row order, on the model's device and in its dtype.
+        Raises: InvalidArgument, naming the row; OutOfKV if there are not enough free blocks for all rows.
+        """
+        trees = [self._checked_tree(index, row) for index, row in enumerate(rows)]
+        if len({id(row.sequence) for row in rows}) != len(rows):
+            raise InvalidArgument("a sequence may have one row only in a forward pass")
+        num_missing = sum(row.sequence.num_blocks_missing(len(row.token_ids)) for row in rows)
+        if num_missing > self._kv.blocks.num_free:
+            raise OutOfKV(
+                f"{num_missing} KV blocks are needed and {self._kv.blocks.num_free} of {self._kv.blocks.num_blocks} "
+                "are free; close a sequence and try again"
+            )
+        if not rows:
+            return torch.empty((0, self.identity.vocab_size), dtype=self._model.dtype, device=self._device)
+        try:
+            for row in rows:
+                row.sequence.reserve(len(row.token_ids))
+            logits = self._run(BatchPlan(self._kv, rows, trees))
+        except BaseException:
+            for row in rows:
+                row.sequence.trim()
+            raise
+        for row, tree in zip(rows, trees, strict=True):
+            row.sequence.tree = tree
+        return logits
+
+    def check_integrity(self) -> None:
+        """Audit: every block is free or owned once, and every block table fits its sequence.
+
+        Raises: InvariantBroken.
+        """
+        for sequence in self._open:
+            if not sequence.is_open:
+                raise InvariantBroken("a sequence was closed behind the engine's back")
+            sequence.check()
+        tables = [sequence.block_table for sequence in self._open]
+        self._kv.blocks.check(np.concatenate(tables) if tables else np.empty(0, dtype=np.int64))
+
+    @torch.inference_mode()
+    def _run(self, plan: BatchPlan) -> torch.Tensor:
+        output = self._model(
+            input_ids=self._on_device(plan.token_ids())[None],
+            position_ids=self._on_device(plan.positions())[None],
+            use_cache=False,
+            logits_to_keep=self._on_device(plan.logits_at()),
+            tandem_plan=plan,
+        )
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+    def _on_device(self, numbers: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> torch.Tensor:
+        return torch.from_numpy(numbers).to(self._device)
+
+    def _checked_tree(self, index: int, row: Row) -> UnsettledTree:
+        """The row's tree with its tokens in it. Raises: InvalidArgument for anything that cannot be fed."""
+        sequence, num_new = row.sequence, len(row.token_ids)
+        if sequence not in self._open:
+            raise InvalidArgument(f"row {index}: its sequence is not open in this engine")
+        if num_new == 0 or len(row.parents) != num_new:
+            raise InvalidArgument(
+                f"row {index}: {num_new} tokens and {len(row.parents)} parents; expected as many, > 0"
+            )
+        outside = (row.token_ids < 0) | (row.token_ids >= self.identity.vocab_size)
+        if outside.any():
+            raise InvalidArgument(
+                f"row {index}: token id {int(row.token_ids[outside][0])} is outside the vocabulary of "
+                f"{self.identity.vocab_size}"
+            )
+        if len(row.logits_at) and not (row.logits_at.min() >= 0 and row.logits_at.max() < num_new):
+            raise InvalidArgument(f"row {index}: logits_at {row.logits_at.tolist()} leaves its {num_new} tokens")
+        try:
+            tree = sequence.tree.extended(row.parents)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"row {index}: {error}") from error
+        num_positions = sequence.length + int(tree.depths.max()) + 1
+        if num_positions > self.identity.max_positions:
+            raise InvalidArgument(
+                f"row {index}: {num_positions} positions are needed and the model has {self.identity.max_positions}"
+            )
+        return tree

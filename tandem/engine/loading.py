@@ -1,0 +1,121 @@
+"""Loading a model, unmodified, with our attention plugged in; refusing what would be computed wrongly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+
+from tandem.engine.attention import ATTENTION_NAME
+from tandem.engine.checkpoint import Checkpoint, open_checkpoint
+from tandem.engine.families import refuse_unsupported
+from tandem.errors import InvalidArgument, ModelRefused
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+FLOAT32_PARAMETERS_ON_CPU = 50_000_000
+"""Below this many parameters a CPU runs a model faster in float32 than in bfloat16."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What `Describe` answers about a model."""
+
+    name: str  # folder or hub id as given
+    family: str  # the configuration's model_type
+    weights_digest: str  # hex sha256 of the safetensors index, every file's header and the configuration
+    vocab_size: int  # width of the logits
+    max_positions: int
+    eos_token_ids: tuple[int, ...]
+    dtype: str
+    num_parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is ready for an engine."""
+
+    model: PreTrainedModel  # in eval mode, without gradients, attending through the engine
+    identity: ModelIdentity
+
+
+def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> LoadedModel:
+    """Load a folder or hub id.
+
+    Args: `dtype` "auto" is the checkpoint's own on a GPU, and on a CPU whichever is faster for a model of that size;
+    or "float32", "bfloat16", "float16". `device` "auto" is a GPU if there is one.
+    Raises: ModelRefused, saying what was found and what was expected; InvalidArgument for an unknown dtype.
+    """
+    checkpoint = open_checkpoint(name)
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelRefused(f"{name} has a configuration that the library does not accept: {error}") from error
+    refuse_unsupported(config, name)
+    target = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        # The stubs promise a model here; with output_loading_info the library returns a pair.
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            checkpoint.folder,
+            config=config,
+            dtype=_dtype(dtype, target, checkpoint),
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation=ATTENTION_NAME,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ModelRefused(f"{name} cannot be loaded: {error}") from error
+    model, report = loaded
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ModelRefused(
+            f"{name} lacks {len(missing)} of the weights that a {config.model_type} model needs, the first being "
+            f"{missing[0]}; they would be random"
+        )
+    return adopt(model.to(target), name, checkpoint.weights_digest)
+
+
+def adopt(model: PreTrainedModel, name: str, weights_digest: str) -> LoadedModel:
+    """Take over a model that is in memory already. Raises: ModelRefused."""
+    config = model.config
+    refuse_unsupported(config, name)
+    model.set_attn_implementation(ATTENTION_NAME)
+    model.eval()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+    model.requires_grad_(False)
+    return LoadedModel(
+        model,
+        ModelIdentity(
+            name=name,
+            family=config.model_type,
+            weights_digest=weights_digest,
+            vocab_size=model.get_output_embeddings().weight.shape[0],  # type: ignore[no-untyped-call]  # as above
+            max_positions=config.max_position_embeddings,
+            eos_token_ids=_eos_token_ids(model),
+            dtype=str(model.dtype).removeprefix("torch."),
+            num_parameters=model.num_parameters(),
+        ),
+    )
+
+
+def _dtype(dtype: str, device: torch.device, checkpoint: Checkpoint) -> torch.dtype | Literal["auto"]:
+    if dtype in DTYPES:
+        return DTYPES[dtype]
+    if dtype != "auto":
+        raise InvalidArgument(f"dtype {dtype!r} is not known; expected auto, {', '.join(DTYPES)}")
+    if device.type != "cpu":
+        return "auto"
+    return torch.float32 if checkpoint.num_parameters < FLOAT32_PARAMETERS_ON_CPU else torch.bfloat16
+
+
+def _eos_token_ids(model: PreTrainedModel) -> tuple[int, ...]:
+    """The generation configuration knows more end tokens than the model's own for many chat models."""
+    generation = model.generation_config
+    stated = generation.eos_token_id if isinstance(generation, GenerationConfig) else None
+    if stated is None:
+        stated = getattr(model.config, "eos_token_id", None)
+    if stated is None:
+        return ()
+    return tuple(sorted(stated)) if isinstance(stated, list) else (int(stated),)

@@ -1,0 +1,151 @@
+"""A sequence: which slots of the KV pool hold its tokens, and which of them are settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tandem.engine.kv_pool import KVPool, Slots
+from tandem.engine.tree import EMPTY_TREE, UnsettledTree
+from tandem.errors import InvalidArgument, InvariantBroken
+
+Ints = npt.NDArray[np.int64]
+
+
+class Sequence:
+    """Positions 0..length-1 are settled; behind them lie the unsettled nodes, in the order in which they were fed.
+
+    Invariant between calls: the block table covers exactly `length + num_unsettled` slots, rounded up to blocks.
+    Sequences are made by `Engine.open` and are not safe to share between threads.
+    """
+
+    __slots__ = ("_blocks", "_is_one_run", "_kv", "is_open", "length", "tree")
+
+    def __init__(self, kv: KVPool) -> None:
+        self._kv = kv
+        self._blocks: Ints = np.empty(0, dtype=np.int64)
+        self._is_one_run = True
+        self.length = 0
+        self.tree: UnsettledTree = EMPTY_TREE
+        self.is_open = True
+
+    @property
+    def num_unsettled(self) -> int:
+        """Nodes fed since the last settle."""
+        return len(self.tree)
+
+    @property
+    def num_slots(self) -> int:
+        """Slots that hold a token, settled or not."""
+        return self.length + len(self.tree)
+
+    @property
+    def block_table(self) -> Ints:
+        """Block numbers in the order of positions, `[blocks]`; not to be written to."""
+        return self._blocks
+
+    def settle(self, path: Ints | list[int]) -> None:
+        """Keep the unsettled nodes on `path` (ascending, from a root's child to a node), drop all the others.
+
+        Only the slots of accepted nodes that are not in place already are copied. An empty path drops all nodes.
+        Raises: InvalidArgument, with nothing changed, if `path` is not such a path.
+        """
+        self._require_open()
+        nodes = np.asarray(path, dtype=np.int64)
+        self.tree.check_path(nodes)
+        in_place = np.arange(len(nodes))
+        moved = nodes != in_place
+        if moved.any():
+            self._kv.move(self._slots_at(self.length + nodes[moved]), self._slots_at(self.length + in_place[moved]))
+        self.length += len(nodes)
+        self.tree = EMPTY_TREE
+        self.trim()
+
+    def rollback(self, length: int) -> None:
+        """Forget everything behind the first `length` settled positions, unsettled nodes included.
+
+        Raises: InvalidArgument if fewer than `length` positions are settled.
+        """
+        self._require_open()
+        if not 0 <= length <= self.length:
+            raise InvalidArgument(f"cannot roll back to {length} positions: {self.length} are settled")
+        self.length = length
+        self.tree = EMPTY_TREE
+        self.trim()
+
+    # What follows is for the engine.
+
+    def num_blocks_missing(self, num_new: int) -> int:
+        """How many blocks `num_new` further tokens need."""
+        return self._kv.num_blocks_for(self.num_slots + num_new) - len(self._blocks)
+
+    def reserve(self, num_new: int) -> None:
+        """Take the blocks for `num_new` further tokens. Raises: OutOfKV, with nothing changed."""
+        missing = self.num_blocks_missing(num_new)
+        if missing > 0:
+            last = int(self._blocks[-1]) if len(self._blocks) else None
+            self._set_blocks(np.concatenate((self._blocks, self._kv.blocks.take(missing, after=last))))
+
+    def trim(self) -> None:
+        """Give back the blocks behind the last token."""
+        num_needed = self._kv.num_blocks_for(self.num_slots)
+        if num_needed < len(self._blocks):
+            self._kv.blocks.give_back(self._blocks[num_needed:])
+            self._set_blocks(self._blocks[:num_needed])
+
+    def close(self) -> None:
+        """Give back everything; idempotent."""
+        self.length = 0
+        self.tree = EMPTY_TREE
+        self.trim()
+        self.is_open = False
+
+    def slots(self, start: int, stop: int) -> Slots:
+        """Where tokens `start` to `stop` (by position, unsettled nodes counted on) lie in the pool."""
+        if self._is_one_run:
+            origin = int(self._blocks[0]) * self._kv.block_size
+            return slice(origin + start, origin + stop)
+        return torch.from_numpy(self._slots_at(np.arange(start, stop))).to(self._kv.device)
+
+    def check(self) -> None:
+        """Raises: InvariantBroken if table, lengths and tree do not fit each other."""
+        if len(self._blocks) != self._kv.num_blocks_for(self.num_slots):
+            raise InvariantBroken(f"{self.num_slots} tokens lie in {len(self._blocks)} blocks of {self._kv.block_size}")
+        if self._is_one_run != is_one_run(self._blocks):
+            raise InvariantBroken(f"block table {self._blocks.tolist()} is marked wrongly as a run or not a run")
+        if not self.is_open and self.num_slots:
+            raise InvariantBroken("a closed sequence holds tokens")
+
+    def _require_open(self) -> None:
+        if not self.is_open:
+            raise InvalidArgument("the sequence is closed")
+
+    def _set_blocks(self, blocks: Ints) -> None:
+        self._blocks = blocks
+        self._is_one_run = is_one_run(blocks)
+
+    def _slots_at(self, tokens: Ints) -> Ints:
+        size = self._kv.block_size
+        return self._blocks[tokens // size] * size + tokens % size
+
+
+def is_one_run(blocks: Ints) -> bool:
+    """Whether the blocks lie one behind the other in memory."""
+    return bool((blocks[1:] - blocks[:-1] == 1).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """Tokens to feed to one sequence in one forward pass.
+
+    `parents` count the sequence's unsettled nodes across calls: node i of this row is number
+    `sequence.num_unsettled + i`, and -1 is the last settled position.
+    """
+
+    sequence: Sequence
+    token_ids: Ints  # [n]
+    parents: Ints  # [n]
+    logits_at: Ints  # [k], which of the n tokens' logits are wanted
