@@ -11,8 +11,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tandem.decoding.values import MAX_SUPPORT, Floats, Ids, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The highest logits of some rows, as a model gives them: falling, exact ties by rising id."""
+
+    ids: Ids  # [rows, width]
+    logits: Floats  # [rows, width]
+    log_normaliser: Floats  # [rows], logsumexp over the whole vocabulary
+
+    def log_prob(self, rows: Ids, token_ids: Ids) -> Floats:
+        """Unwarped log-probability of token i in row i of ``rows``, [n]; -inf for a token that is not a candidate."""
+        found = self.ids[rows] == token_ids[:, None]
+        logits: Floats = np.where(found, self.logits[rows], -np.inf).max(axis=1, initial=-np.inf)
+        return logits - self.log_normaliser[rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +67,7 @@ class Warps:
 
     def width(self, vocab_size: int) -> int:
         """How many of the highest logits of a row suffice for all these warps."""
-        widths = np.where(self.top_k == 0, vocab_size, self.top_k)
-        # One more than greedy needs: nothing is gained by less, and a single column is no special case.
+        widths = np.where(self.temperature == 0, 1, np.where(self.top_k == 0, vocab_size, self.top_k))
         return int(min(vocab_size, widths.max(initial=1)))
 
 
@@ -69,18 +84,24 @@ def drafted(sampling: Sampling) -> Sampling:
     return Sampling(sampling.temperature, top_k, sampling.top_p, sampling.min_p, sampling.seed)
 
 
-def warp(ids: Ids, logits: Floats, warps: Warps) -> Support:
+def warp(candidates: Candidates, warps: Warps) -> Support:
     """Warps rows of logits.
 
     Args:
-        ids: [rows, width], the tokens of the highest logits
-        logits: [rows, width], falling, ties by rising id; at least ``warps.width`` wide
+        candidates: [rows, width], at least ``warps.width`` wide
         warps: [rows]
 
     Returns:
-        [rows, width'] with width' the widest support among the rows; columns are those of the arguments.
+        [rows, width'] with width' the widest support among the rows; columns are those of the candidates.
     """
+    ids, logits = candidates.ids, candidates.logits
     greedy = warps.temperature == 0
+    # Rows whose logits are not finite come out as rows without support; callers find them by their normaliser.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _warp(ids, logits, warps, greedy)
+
+
+def _warp(ids: Ids, logits: Floats, warps: Warps, greedy: npt.NDArray[np.bool_]) -> Support:
     scaled = (logits - logits[:, :1]) / np.where(greedy, 1.0, warps.temperature)[:, None]
     columns = np.arange(logits.shape[1])
     top_k = np.where(greedy, 1, np.where(warps.top_k == 0, logits.shape[1], warps.top_k))
@@ -94,6 +115,5 @@ def warp(ids: Ids, logits: Floats, warps: Warps) -> Support:
     kept &= probs >= warps.min_p[:, None] * probs[:, :1]
     width = int(kept.sum(axis=1).max(initial=1))
     weights = np.where(kept, weights, 0.0)[:, :width]
-    with np.errstate(divide="ignore"):
-        log_probs = np.where(kept[:, :width], scaled[:, :width] - np.log(weights.sum(axis=1, keepdims=True)), -np.inf)
+    log_probs = np.where(kept[:, :width], scaled[:, :width] - np.log(weights.sum(axis=1, keepdims=True)), -np.inf)
     return Support(ids[:, :width], log_probs)

@@ -1,0 +1,75 @@
+"""Proposals for many sessions at once, from the draft model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from tandem.decoding.methods import METHODS, method
+from tandem.decoding.values import Decoding, Proposal, proposal_digest
+from tandem.decoding.warp import drafted, unsharpened
+from tandem.engine.drafting import Growth, grow
+from tandem.engine.residents import Residents
+from tandem.engine.text import TextSequence
+from tandem.engine.tree_model import TreeModel
+from tandem.errors import InvalidArgument, OutOfKV, TandemError
+
+DraftSequence = TextSequence
+
+
+class Proposer:
+    """Drafts with a model. All calls come from the thread that owns the model."""
+
+    def __init__(self, model: TreeModel) -> None:
+        self.model = model
+        self._residents = Residents(model)
+
+    def open(self, token_ids: Sequence[int], decoding: Decoding) -> DraftSequence:
+        """Begins drafting for a text.
+
+        Raises:
+            InvalidArgument: the method is unknown, or has no drafter.
+        """
+        if method(decoding.speculation.method).target_only:
+            drafting = ", ".join(name for name, known in METHODS.items() if not known.target_only)
+            raise InvalidArgument(
+                f"method {decoding.speculation.method!r} is not drafted for: the verify service decodes it alone. "
+                f"Methods with a drafter: {drafting}"
+            )
+        return self._residents.open(token_ids, decoding)
+
+    def close(self, sequence: DraftSequence) -> None:
+        """Ends drafting for a text. Safe to repeat."""
+        self._residents.close(sequence)
+
+    def propose(self, sequences: Sequence[DraftSequence]) -> list[Proposal | TandemError]:
+        """One proposal for each text, in order; an error in the list concerns its own text only."""
+        started = time.perf_counter()
+        growths = [self._growth(sequence) for sequence in sequences]
+        try:
+            grow(self._residents, growths)
+        except OutOfKV as error:
+            if len(sequences) == 1:
+                return [error]
+            half = len(sequences) // 2
+            return self.propose(sequences[:half]) + self.propose(sequences[half:])
+        seconds = time.perf_counter() - started
+        return [growth.failed or self._proposal(growth, seconds) for growth in growths]
+
+    def check_integrity(self) -> None:
+        """Audits the KV pool; see :meth:`TreeModel.check_integrity`."""
+        self.model.check_integrity()
+
+    @staticmethod
+    def _growth(sequence: DraftSequence) -> Growth:
+        drafting = method(sequence.decoding.speculation.method).drafting
+        sampling = sequence.decoding.sampling
+        return Growth(sequence, drafting, drafted(unsharpened(sampling) if drafting.joint else sampling))
+
+    @staticmethod
+    def _proposal(growth: Growth, seconds: float) -> Proposal:
+        grown = growth.tree()
+        tree = grown.only(grown.best_beam()) if growth.drafting.best_beam else grown.tree
+        proposal = Proposal(tree, grown.distributions, seconds)
+        text = growth.text
+        return Proposal(tree, grown.distributions, seconds, proposal_digest(text.position, text.digest, proposal))

@@ -1,0 +1,147 @@
+"""A text and how much of it a model holds in KV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Tokens
+
+import numpy as np
+
+from tandem.decoding.values import Decoding, Ids, RunningDigest
+from tandem.engine.tree_model import CachedSequence, Row, TreeModel
+
+_PREFILL_CHUNK = 512
+
+
+class TextSequence:
+    """A session's text on the side of one model.
+
+    The text is always longer than the settled KV: the last token at least is fed again, because what follows it is
+    what a round asks for. Nodes that were fed and not yet settled are the pending end of the text, then a token tree.
+    """
+
+    def __init__(self, cache: CachedSequence, token_ids: Tokens[int], decoding: Decoding) -> None:
+        self.cache = cache
+        self.decoding = decoding
+        self.token_ids: list[int] = list(token_ids)
+        self._running = RunningDigest(self.token_ids)
+        self._ended = self._ends(0)
+        self._num_fed_of_text = 0
+        self._tree_tokens: list[int] = []
+        self._tree_parents: list[int] = []
+
+    @property
+    def position(self) -> int:
+        """Number of tokens."""
+        return len(self.token_ids)
+
+    @property
+    def digest(self) -> bytes:
+        """Running digest of the text."""
+        return self._running.value
+
+    @property
+    def cached_position(self) -> int:
+        """Number of leading tokens whose KV is held."""
+        return self.cache.length
+
+    @property
+    def finished(self) -> bool:
+        """Whether generation has appended an end token or reached ``max_position``."""
+        return self._ended or self.position >= self.decoding.max_position
+
+    def extend(self, token_ids: Tokens[int]) -> None:
+        """Appends tokens; KV that was computed for them as candidates is kept."""
+        start = self.position
+        self.token_ids.extend(token_ids)
+        self._running.extend(token_ids)
+        # An end token in a prompt is part of the prompt: only what is generated can end the text.
+        self._ended = self._ended or self._ends(start)
+        self._settle(start)
+
+    def replace_text(self, token_ids: Tokens[int]) -> None:
+        """Takes another text; the KV of the common prefix is kept."""
+        old, new = np.asarray(self.token_ids, np.int64), np.asarray(token_ids, np.int64)
+        shared = min(len(old), len(new))
+        differing = np.flatnonzero(old[:shared] != new[:shared])
+        common = int(differing[0]) if len(differing) else shared
+        self.token_ids = list(token_ids)
+        self._running = RunningDigest(self.token_ids)
+        self._ended = False
+        self._settle(common)
+
+    def pending(self) -> Ids:
+        """The end of the text that has no settled KV, at least one token, [pending]."""
+        if self._num_fed_of_text or self._tree_tokens:
+            self._settle(self.position)
+        if self.cache.length >= self.position:
+            self.cache.rollback(self.position - 1)
+        return np.asarray(self.token_ids[self.cache.length :], np.int64)
+
+    def feed_text(self, count: int | None = None) -> Row:
+        """A row of the pending text, or its first ``count`` tokens, asking for no logits."""
+        tokens = self.pending()[:count]
+        self._num_fed_of_text = len(tokens)
+        return Row(self.cache, tokens, np.arange(-1, len(tokens) - 1), np.empty(0, np.int64))
+
+    def feed_text_and_tree(self, token_ids: Ids, parents: Ids) -> Row:
+        """A row of the pending text with a tree on its end, asking for logits at the end and at every node."""
+        row = self.feed_text()
+        last = len(row.token_ids) - 1
+        tree_parents = np.where(parents < 0, last, parents + last + 1)
+        self._tree_tokens, self._tree_parents = token_ids.tolist(), parents.tolist()
+        return Row(
+            self.cache,
+            np.concatenate([row.token_ids, token_ids]),
+            np.concatenate([row.parents, tree_parents]),
+            np.arange(last, last + 1 + len(token_ids)),
+        )
+
+    def feed_nodes(self, token_ids: Ids, parents: Ids) -> Row:
+        """A row of further nodes of the tree that is being grown, asking for logits at each."""
+        base = self._num_fed_of_text
+        self._tree_tokens += token_ids.tolist()
+        self._tree_parents += parents.tolist()
+        return Row(self.cache, token_ids, np.where(parents < 0, base - 1, parents + base), np.arange(len(token_ids)))
+
+    def forget_kv(self) -> None:
+        """Gives up the KV; it is computed again when next needed."""
+        self.cache.rollback(0)
+        self._num_fed_of_text, self._tree_tokens, self._tree_parents = 0, [], []
+
+    def _settle(self, common: int) -> None:
+        """Keeps the fed nodes that lie on the text, of which the first ``common`` tokens are those that were fed."""
+        # A pass that failed for want of blocks fed nothing, whatever rows had been made for it.
+        length, fed = self.cache.length, min(self._num_fed_of_text, self.cache.num_unsettled)
+        num_nodes = self.cache.num_unsettled - fed
+        if common < length + fed:
+            kept = max(0, common - length)
+            if kept:
+                self.cache.settle(range(kept))
+            else:
+                self.cache.rollback(min(length, common))
+        elif fed:
+            path = list(range(fed))
+            node = -1
+            nodes = zip(self._tree_parents[:num_nodes], self._tree_tokens[:num_nodes], strict=True)
+            children = {place: index for index, place in enumerate(nodes)}
+            for token in self.token_ids[length + fed :]:
+                node = children.get((node, token), -2)
+                if node == -2:
+                    break
+                path.append(fed + node)
+            self.cache.settle(path)
+        self._num_fed_of_text, self._tree_tokens, self._tree_parents = 0, [], []
+
+    def _ends(self, start: int) -> bool:
+        return start > 0 and self.decoding.end_index(self.token_ids[start:]) is not None
+
+
+def prefill(model: TreeModel, sequences: Tokens[TextSequence]) -> None:
+    """Feeds long pending texts in chunks until every sequence has at most one chunk pending."""
+    while True:
+        long = [sequence for sequence in sequences if len(sequence.pending()) > _PREFILL_CHUNK]
+        if not long:
+            return
+        model.candidates([sequence.feed_text(_PREFILL_CHUNK) for sequence in long], 1)
+        for sequence in long:
+            sequence.pending()

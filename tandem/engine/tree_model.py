@@ -1,0 +1,78 @@
+"""What drafting and judging ask of a model: rows of tokens and trees in, the best candidates out.
+
+:class:`tandem.engine.engine.Engine` is the one that runs real models; tests enumerate with tabular ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tandem.decoding.values import Ids
+from tandem.decoding.warp import Candidates
+
+
+class CachedSequence(Protocol):
+    """KV that a model holds for one text: settled positions, then unsettled nodes fed since."""
+
+    @property
+    def length(self) -> int:
+        """Number of settled positions."""
+        ...
+
+    @property
+    def num_unsettled(self) -> int:
+        """Number of nodes fed and neither settled nor dropped."""
+        ...
+
+    def settle(self, path: Sequence[int]) -> None:
+        """Settles the unsettled nodes of a path from the root, ascending, and drops all others."""
+        ...
+
+    def rollback(self, length: int) -> None:
+        """Truncates the settled positions to ``length`` and drops every unsettled node."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Tokens of one sequence for one forward pass."""
+
+    sequence: CachedSequence
+    token_ids: Ids  # [n]
+    parents: Ids  # [n], among the sequence's unsettled nodes, those of this row last; -1 is the last settled position
+    logits_at: Ids  # [k], which of the n tokens' logits are asked for
+
+
+class TreeModel(Protocol):
+    """A causal language model that keeps KV by sequence and reads trees."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of the logits."""
+        ...
+
+    def open(self) -> CachedSequence:
+        """A sequence without any KV yet."""
+        ...
+
+    def close(self, sequence: CachedSequence) -> None:
+        """Frees a sequence's KV. Safe to repeat."""
+        ...
+
+    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+        """Runs one forward pass, and returns the ``width`` highest logits wherever the rows ask, in row order.
+
+        Raises:
+            OutOfKV: no blocks are free; nothing was changed.
+        """
+        ...
+
+    def check_integrity(self) -> None:
+        """Audits the KV pool.
+
+        Raises:
+            InvariantBroken: something that must hold does not.
+        """
+        ...
