@@ -36,12 +36,18 @@ def _source(rng: random.Random, schema: Schema, table: Table) -> tuple[str, tupl
     condition = some(rng, parent)
     link = rng.choice(("of", "linked to", "that belong to"))
     relative = rng.choice(("whose", "where"))
-    words = f"{table.name} {link} {parent.name} {relative} {condition.words}"
-    return words, (f"FROM {joins} WHERE", *condition.pieces)
+    # Half the time only the schema says that the column is another table's, and which.
+    subject = f"{table.name} {link} {parent.name}" if rng.random() < 0.5 else table.name
+    return f"{subject} {relative} {condition.words}", (f"FROM {joins} WHERE", *condition.pieces)
 
 
 def _asked(rng: random.Random) -> str:
-    return rng.choice(("Show", "List", "Give", "Find", "What is", "Return"))
+    return rng.choice(("Show", "List", "Give", "Find", "Tell me", "Return"))
+
+
+def _labels(rng: random.Random, table: Table) -> str:
+    """What stands before a table whose labels are asked for: half the time only the schema says which they are."""
+    return f"the {table.label} of" if rng.random() < 0.5 else "the"
 
 
 def _extra(column: str) -> Decision:
@@ -51,14 +57,18 @@ def _extra(column: str) -> Decision:
 def listed(rng: random.Random, schema: Schema, table: Table) -> Draft:
     """Labels of rows, perhaps in order."""
     subject, source = _source(rng, schema, table)
-    column = table.label if rng.random() < 0.7 else rng.choice(table.of_kind("category"))
+    if rng.random() < 0.7:
+        column, opening = table.label, _labels(rng, table)
+    else:
+        column = rng.choice(table.of_kind("category"))
+        opening = f"the {column} of"
     number = rng.choice(table.of_kind("number"))
     down = rng.random() < 0.5
     words = rng.choice(
         ("from high to low", "in descending order") if down else ("from low to high", "in ascending order")
     )
     direction = Decision("direction", "DESC", "") if down else Decision("direction", "", "DESC")
-    question = f"{_asked(rng)} the {column} of {subject} sorted by {number} {words}"
+    question = f"{_asked(rng)} {opening} {subject} sorted by {number} {words}"
     return Draft(question, ("SELECT", column, _extra(number), *source, f"ORDER BY {number}", direction), ordered=True)
 
 
@@ -84,7 +94,7 @@ def extreme(rng: random.Random, schema: Schema, table: Table) -> Draft:
     direction = Decision("direction", "DESC", "") if down else Decision("direction", "", "DESC")
     count = "" if limit == 1 else f"{limit} "
     question = (
-        f"{_asked(rng)} the {table.label} with the {count}{'highest' if down else 'lowest'} {number} among {subject}"
+        f"{_asked(rng)} {_labels(rng, table)} {subject} with the {count}{'highest' if down else 'lowest'} {number}"
     )
     pieces = ("SELECT", table.label, _extra(number), *source, f"ORDER BY {number}", direction, f"LIMIT {limit}")
     return Draft(question, pieces, ordered=True)
@@ -139,7 +149,7 @@ def linked(rng: random.Random, schema: Schema, table: Table) -> Draft:
     else:
         value = ("COUNT( * )",)
         asked = f"the number of {child.name}"
-    question = f"{_asked(rng)} the {parent.label} of {parent.name} and {asked} of each"
+    question = f"{_asked(rng)} {_labels(rng, parent)} {parent.name} and {asked} of each"
     source = (f"FROM {parent.name}", join, f"{child.name} USING ( {parent.key} )", f"GROUP BY {parent.label}")
     return Draft(question, ("SELECT", parent.label, ",", *value, *source))
 
@@ -152,7 +162,7 @@ def having_none(rng: random.Random, schema: Schema, table: Table) -> Draft:
     is_none = rng.random() < 0.7
     words = "no" if is_none else "some"
     inside: tuple[Piece, ...] = (Decision("negation", "NOT IN", "IN"),) if is_none else ("IN",)
-    question = f"{_asked(rng)} the {parent.label} of {parent.name} that have {words} {child.name}"
+    question = f"{_asked(rng)} {_labels(rng, parent)} {parent.name} that have {words} {child.name}"
     question += f" whose {condition.words}" if condition else ""
     pieces = (
         f"SELECT {parent.label} FROM {parent.name} WHERE {parent.key}",
@@ -166,14 +176,13 @@ def beyond_average(rng: random.Random, schema: Schema, table: Table) -> Draft:
     """Rows whose number is beyond the average of all rows, or of those under a condition: a nested query."""
     number = rng.choice(table.of_kind("number"))
     word, sign = rng.choice((("above", ">"), ("more than", ">"), ("below", "<"), ("less than", "<")))
-    column, extra = table.label, _extra(number)
     values = rng.choice([column for column in table.columns if column.kind == "category"])
     value = rng.choice(values.values)
     inner = f"FROM {table.name}"
-    question = f"{_asked(rng)} the {column} of {table.name} whose {number} is {word} the average of {table.name}"
+    question = f"{_asked(rng)} {_labels(rng, table)} {table.name} whose {number} is {word} the average of {table.name}"
     pieces: tuple[Piece, ...] = (
-        f"SELECT {column}",
-        extra,
+        f"SELECT {table.label}",
+        _extra(number),
         f"FROM {table.name} WHERE {number} {sign} ( SELECT AVG( {number} ) {inner}",
     )
     if rng.random() < 0.6:
