@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.support.tiny_pair"]
+pytest_plugins = ["tests.support.redis_server", "tests.support.tiny_pair"]

@@ -1,0 +1,155 @@
+"""What the store keeps of a session, as values, and their compact form there."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from tandem.decoding.stats import RunningUsage
+from tandem.decoding.values import DIGEST_BYTES, Decoding, Fence, Outcome, Sampling, Speculation
+from tandem.errors import DataLoss
+from tandem.generation import FinishReason
+
+ROUND_BYTES = 24
+_ROUND = struct.Struct(f"<I{DIGEST_BYTES}sBBBx")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What never changes within a session."""
+
+    prompt_length: int
+    decoding: Decoding
+    stop: tuple[str, ...]
+    tokenizer_digest: str
+    drawing_version: int
+    target: str
+    """Digest of the target's weights: another target would go on with another text."""
+    created: float
+    """Seconds since 1970, by the clock of the orchestrator that made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedRound:
+    """A committed round: where it begins, and how it was judged."""
+
+    position: int
+    digest: bytes
+    num_accepted: int
+    num_drafted: int
+    num_target_passes: int
+
+
+@dataclass(frozen=True, slots=True)
+class KvReference:
+    """A hint where a session's KV is; the replica is the authority."""
+
+    role: Literal["draft", "verify"]
+    address: str
+    position: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session as it stands in the store."""
+
+    session_id: str
+    setup: Setup
+    fence: Fence
+    position: int
+    digest: bytes
+    token_ids: tuple[int, ...]
+    """The whole text, prompt included."""
+    log_probs: tuple[float, ...]
+    """Of the generated tokens, under the unwarped target; NaN where a client restored them."""
+    rounds: tuple[CommittedRound, ...] = ()
+    ended: FinishReason | None = None
+    stop: str = ""
+    """The stop string that ended the text."""
+    kv_references: tuple[KvReference, ...] = ()
+
+    def usage(self) -> RunningUsage:
+        """The figures of the committed rounds."""
+        prompt_length = self.setup.prompt_length
+        running = RunningUsage(self.setup.decoding.speculation.method, prompt_length)
+        ends = [*(found.position for found in self.rounds[1:]), self.position]
+        for found, end in zip(self.rounds, ends, strict=False):
+            log_probs = self.log_probs[found.position - prompt_length : end - prompt_length]
+            running.add(
+                Outcome(
+                    self.token_ids[found.position : end],
+                    found.num_accepted,
+                    found.num_drafted,
+                    tuple(value for value in log_probs if value == value),
+                    num_target_passes=found.num_target_passes,
+                )
+            )
+        return running
+
+
+def pack_tokens(token_ids: Sequence[int]) -> bytes:
+    """Token ids as little-endian 32-bit integers."""
+    return struct.pack(f"<{len(token_ids)}I", *token_ids)
+
+
+def unpack_tokens(content: bytes) -> tuple[int, ...]:
+    """The inverse of `pack_tokens`."""
+    return struct.unpack(f"<{len(content) // 4}I", content)
+
+
+def pack_log_probs(log_probs: Sequence[float]) -> bytes:
+    """Log-probabilities as little-endian doubles."""
+    return struct.pack(f"<{len(log_probs)}d", *log_probs)
+
+
+def unpack_log_probs(content: bytes) -> tuple[float, ...]:
+    """The inverse of `pack_log_probs`."""
+    return struct.unpack(f"<{len(content) // 8}d", content)
+
+
+def pack_round(value: CommittedRound) -> bytes:
+    """A round in 24 bytes; its counts are small by the bounds of an outcome."""
+    return _ROUND.pack(
+        value.position,
+        value.digest,
+        min(value.num_accepted, 255),
+        min(value.num_drafted, 255),
+        min(value.num_target_passes, 255),
+    )
+
+
+def unpack_rounds(content: bytes) -> tuple[CommittedRound, ...]:
+    """Rounds as `pack_round` wrote them, one after another."""
+    return tuple(CommittedRound(*fields) for fields in _ROUND.iter_unpack(content))
+
+
+def dump_setup(value: Setup) -> str:
+    """A setup as JSON."""
+    return json.dumps(asdict(value), separators=(",", ":"))
+
+
+def load_setup(content: bytes) -> Setup:
+    """The inverse of `dump_setup`.
+
+    Raises:
+        DataLoss: the store holds something else.
+    """
+    try:
+        fields = json.loads(content)
+        decoding = fields.pop("decoding")
+        return Setup(
+            decoding=Decoding(
+                sampling=Sampling(**decoding.pop("sampling")),
+                speculation=Speculation(**decoding.pop("speculation")),
+                eos_token_ids=tuple(decoding.pop("eos_token_ids")),
+                **decoding,
+            ),
+            stop=tuple(fields.pop("stop")),
+            **fields,
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataLoss(f"the session's record cannot be read: {type(error).__name__}") from error
