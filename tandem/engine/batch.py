@@ -9,10 +9,20 @@ import numpy.typing as npt
 import torch
 
 from tandem.engine.kv_pool import KVPool, Slots
-from tandem.engine.sequence import Row
+from tandem.engine.sequence import Sequence
 from tandem.engine.tree import UnsettledTree
 
 Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feed:
+    """One row of a batch after it was checked."""
+
+    sequence: Sequence
+    token_ids: Ints  # [n]
+    logits_at: Ints  # [k], among the n tokens
+    tree: UnsettledTree  # the sequence's, with these tokens already in it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,30 +43,27 @@ class RowAttention:
 class BatchPlan:
     """Slots, masks and positions of one forward pass; made after the blocks are reserved, dropped after the pass."""
 
-    def __init__(self, kv: KVPool, rows: list[Row], trees: list[UnsettledTree]) -> None:
-        """`trees[i]` is row i's tree with the row's tokens already in it."""
+    def __init__(self, kv: KVPool, feeds: list[Feed]) -> None:
         self.kv = kv
-        self._rows = rows
-        self._trees = trees
+        self._feeds = feeds
         self._by_window: dict[int | None, list[RowAttention]] = {}
-        pieces = [row.sequence.slots(row.sequence.num_slots, row.sequence.length + len(tree)) for row, tree in self]
+        pieces = [feed.sequence.slots(feed.sequence.num_slots, feed.sequence.length + len(feed.tree)) for feed in feeds]
         self.written = pieces[0] if len(pieces) == 1 else torch.cat([numbers(piece, kv.device) for piece in pieces])
-
-    def __iter__(self) -> zip[tuple[Row, UnsettledTree]]:
-        return zip(self._rows, self._trees, strict=True)
 
     def token_ids(self) -> Ints:
         """The packed tokens, `[total]`."""
-        return np.concatenate([row.token_ids for row in self._rows])
+        return np.concatenate([feed.token_ids for feed in self._feeds])
 
     def logits_at(self) -> Ints:
         """Which of the packed tokens' logits are wanted, `[sum k]`."""
-        starts = np.cumsum([0] + [len(row.token_ids) for row in self._rows[:-1]])
-        return np.concatenate([start + row.logits_at for start, row in zip(starts, self._rows, strict=True)])
+        starts = np.cumsum([0] + [len(feed.token_ids) for feed in self._feeds[:-1]])
+        return np.concatenate([start + feed.logits_at for start, feed in zip(starts, self._feeds, strict=True)])
 
     def positions(self) -> Ints:
         """Position ids of the packed tokens, `[total]`."""
-        return np.concatenate([row.sequence.length + tree.depths[row.sequence.num_unsettled :] for row, tree in self])
+        return np.concatenate(
+            [feed.sequence.length + feed.tree.depths[feed.sequence.num_unsettled :] for feed in self._feeds]
+        )
 
     def rows_under(self, window: int | None) -> list[RowAttention]:
         """How every row attends in a layer whose tokens see the last `window` positions, their own included."""
@@ -64,14 +71,14 @@ class BatchPlan:
         if rows is None:
             rows = self._by_window[window] = []
             start = 0
-            for row, tree in self:
-                stop = start + len(row.token_ids)
-                rows.append(self._attention(row, tree, start, stop, window))
+            for feed in self._feeds:
+                stop = start + len(feed.token_ids)
+                rows.append(self._attention(feed, start, stop, window))
                 start = stop
         return rows
 
-    def _attention(self, row: Row, tree: UnsettledTree, start: int, stop: int, window: int | None) -> RowAttention:
-        sequence = row.sequence
+    def _attention(self, feed: Feed, start: int, stop: int, window: int | None) -> RowAttention:
+        sequence, tree = feed.sequence, feed.tree
         length, first_new = sequence.length, sequence.num_unsettled
         num_new, num_all = stop - start, length + len(tree)
         depths = tree.depths

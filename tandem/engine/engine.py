@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as TypedSequence
+
 import numpy as np
 import torch
 
-from tandem.engine.batch import BatchPlan
+from tandem.decoding.warp import Candidates
+from tandem.engine.batch import BatchPlan, Feed
 from tandem.engine.families import attention_shape
 from tandem.engine.kv_pool import KVPool
 from tandem.engine.loading import LoadedModel, ModelIdentity
-from tandem.engine.sequence import Row, Sequence
-from tandem.engine.tree import UnsettledTree
+from tandem.engine.readout import Candidates, top_candidates
+from tandem.engine.readout import top_candidates
+from tandem.engine.sequence import Sequence
+from tandem.engine.tree_model import CachedSequence, Row
 from tandem.errors import InvalidArgument, InvariantBroken, OutOfKV
 
 
@@ -30,6 +35,11 @@ class Engine:
         self._open: set[Sequence] = set()
 
     @property
+    def vocab_size(self) -> int:
+        """Width of the logits."""
+        return self.identity.vocab_size
+
+    @property
     def num_free_slots(self) -> int:
         """Slots in free blocks; a sequence's own last block may have room besides."""
         return self._kv.blocks.num_free * self._kv.block_size
@@ -45,12 +55,17 @@ class Engine:
         self._open.add(sequence)
         return sequence
 
-    def close(self, sequence: Sequence) -> None:
+    def close(self, sequence: CachedSequence) -> None:
         """Free the sequence's blocks; a second time does nothing."""
-        self._open.discard(sequence)
-        sequence.close()
+        if sequence in self._open and isinstance(sequence, Sequence):
+            self._open.discard(sequence)
+            sequence.close()
 
-    def forward(self, rows: list[Row]) -> torch.Tensor:
+    def candidates(self, rows: abc.Sequence[Row], width: int) -> Candidates:
+        """`forward`, and the `width` highest logits of each token asked for. Raises: as `forward` does."""
+        return top_candidates(self.forward(rows), width)
+
+    def forward(self, rows: abc.Sequence[Row]) -> torch.Tensor:
         """Feed every row's tokens, write their KV, and return the logits that were asked for.
 
         A token attends to the settled positions of its sequence, to its unsettled ancestors and to itself; its
@@ -59,27 +74,27 @@ class Engine:
         Returns: `[sum k, vocab_size]`, in row order, on the model's device and in its dtype.
         Raises: InvalidArgument, naming the row; OutOfKV if there are not enough free blocks for all rows.
         """
-        trees = [self._checked_tree(index, row) for index, row in enumerate(rows)]
-        if len({id(row.sequence) for row in rows}) != len(rows):
+        feeds = [self._checked(index, row) for index, row in enumerate(rows)]
+        if len({id(feed.sequence) for feed in feeds}) != len(feeds):
             raise InvalidArgument("a sequence may have one row only in a forward pass")
-        num_missing = sum(row.sequence.num_blocks_missing(len(row.token_ids)) for row in rows)
+        num_missing = sum(feed.sequence.num_blocks_missing(len(feed.token_ids)) for feed in feeds)
         if num_missing > self._kv.blocks.num_free:
             raise OutOfKV(
                 f"{num_missing} KV blocks are needed and {self._kv.blocks.num_free} of {self._kv.blocks.num_blocks} "
                 "are free; close a sequence and try again"
             )
-        if not rows:
-            return torch.empty((0, self.identity.vocab_size), dtype=self._model.dtype, device=self._device)
+        if not feeds:
+            return torch.empty((0, self.vocab_size), dtype=self._model.dtype, device=self._device)
         try:
-            for row in rows:
-                row.sequence.reserve(len(row.token_ids))
-            logits = self._run(BatchPlan(self._kv, rows, trees))
+            for feed in feeds:
+                feed.sequence.reserve(len(feed.token_ids))
+            logits = self._run(BatchPlan(self._kv, feeds))
         except BaseException:
-            for row in rows:
-                row.sequence.trim()
+            for feed in feeds:
+                feed.sequence.trim()
             raise
-        for row, tree in zip(rows, trees, strict=True):
-            row.sequence.tree = tree
+        for feed in feeds:
+            feed.sequence.tree = feed.tree
         return logits
 
     def check_integrity(self) -> None:
@@ -109,20 +124,19 @@ class Engine:
     def _on_device(self, numbers: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> torch.Tensor:
         return torch.from_numpy(numbers).to(self._device)
 
-    def _checked_tree(self, index: int, row: Row) -> UnsettledTree:
-        """The row's tree with its tokens in it. Raises: InvalidArgument for anything that cannot be fed."""
+    def _checked(self, index: int, row: Row) -> Feed:
+        """The row with its grown tree. Raises: InvalidArgument for anything that cannot be fed."""
         sequence, num_new = row.sequence, len(row.token_ids)
-        if sequence not in self._open:
+        if not isinstance(sequence, Sequence) or sequence not in self._open:
             raise InvalidArgument(f"row {index}: its sequence is not open in this engine")
         if num_new == 0 or len(row.parents) != num_new:
             raise InvalidArgument(
-                f"row {index}: {num_new} tokens and {len(row.parents)} parents; expected as many, > 0"
+                f"row {index}: {num_new} tokens and {len(row.parents)} parents; expected as many, and one at least"
             )
-        outside = (row.token_ids < 0) | (row.token_ids >= self.identity.vocab_size)
+        outside = (row.token_ids < 0) | (row.token_ids >= self.vocab_size)
         if outside.any():
             raise InvalidArgument(
-                f"row {index}: token id {int(row.token_ids[outside][0])} is outside the vocabulary of "
-                f"{self.identity.vocab_size}"
+                f"row {index}: token id {int(row.token_ids[outside][0])} is outside the vocabulary of {self.vocab_size}"
             )
         if len(row.logits_at) and not (row.logits_at.min() >= 0 and row.logits_at.max() < num_new):
             raise InvalidArgument(f"row {index}: logits_at {row.logits_at.tolist()} leaves its {num_new} tokens")
@@ -135,4 +149,4 @@ class Engine:
             raise InvalidArgument(
                 f"row {index}: {num_positions} positions are needed and the model has {self.identity.max_positions}"
             )
-        return tree
+        return Feed(sequence, row.token_ids, row.logits_at, tree)

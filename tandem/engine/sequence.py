@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import abc
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ class Sequence:
         """Block numbers in the order of positions, `[blocks]`; not to be written to."""
         return self._blocks
 
-    def settle(self, path: Ints | list[int]) -> None:
+    def settle(self, path: abc.Sequence[int] | Ints) -> None:
         """Keep the unsettled nodes on `path` (ascending, from a root's child to a node), drop all the others.
 
         Only the slots of accepted nodes that are not in place already are copied. An empty path drops all nodes.
@@ -135,17 +135,3 @@ class Sequence:
 def is_one_run(blocks: Ints) -> bool:
     """Whether the blocks lie one behind the other in memory."""
     return bool((blocks[1:] - blocks[:-1] == 1).all())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """Tokens to feed to one sequence in one forward pass.
-
-    `parents` count the sequence's unsettled nodes across calls: node i of this row is number
-    `sequence.num_unsettled + i`, and -1 is the last settled position.
-    """
-
-    sequence: Sequence
-    token_ids: Ints  # [n]
-    parents: Ints  # [n]
-    logits_at: Ints  # [k], which of the n tokens' logits are wanted
