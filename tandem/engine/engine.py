@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as TypedSequence
+from collections import abc
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from tandem.engine.batch import BatchPlan, Feed
 from tandem.engine.families import attention_shape
 from tandem.engine.kv_pool import KVPool
 from tandem.engine.loading import LoadedModel, ModelIdentity
-from tandem.engine.readout import Candidates, top_candidates
 from tandem.engine.readout import top_candidates
 from tandem.engine.sequence import Sequence
 from tandem.engine.tree_model import CachedSequence, Row
