@@ -106,7 +106,7 @@ class TextStream:
         return text.rstrip(_REPLACEMENT)
 
     def _forget(self) -> None:
-        # Only at the end of a character, and only when the tokens kept have text, so that the next one is not the first.
+        # Only where what is kept begins and ends between characters, and has text: the next token is never the first.
         kept = self._ids[-_CONTEXT_TOKENS:]
         text = self._tokenizer.decode(kept)
         if text and len(self._ids) > 2 * _CONTEXT_TOKENS and _REPLACEMENT not in text:

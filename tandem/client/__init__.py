@@ -1,0 +1,7 @@
+"""Clients of a running stack: one for threads, one for asyncio."""
+
+from tandem.client.aio import AsyncClient, AsyncStream
+from tandem.client.sync import Client, Stream
+from tandem.rpc.generation_codec import Options
+
+__all__ = ["AsyncClient", "AsyncStream", "Client", "Options", "Stream"]

@@ -1,0 +1,196 @@
+"""The client for threads."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import grpc
+
+from tandem.client.attempts import Attempts, Patience, parse_addresses
+from tandem.client.calls import UNARY_TIMEOUT_SECONDS, as_tandem, open_stream, resume_request
+from tandem.client.reader import Request, SessionReader
+from tandem.errors import Unavailable
+from tandem.generation import Generation, Part
+from tandem.rpc.channel import CHANNEL_OPTIONS
+from tandem.rpc.codec import Description, decode_description
+from tandem.rpc.generation_codec import Options, encode_request
+from tandem.v1 import generation_pb2 as pb
+from tandem.v1 import types_pb2
+from tandem.v1.generation_pb2_grpc import GenerationServiceStub
+
+
+class Client:
+    """A client of one orchestrator, or of several that share a store. Safe to share between threads."""
+
+    def __init__(self, addresses: str | Sequence[str] = "127.0.0.1:7070", patience: Patience | None = None) -> None:
+        """Takes addresses as host:port; connects on first use.
+
+        Raises:
+            InvalidArgument: an address has another form.
+        """
+        self._addresses = parse_addresses(addresses)
+        self._patience = patience or Patience()
+        self._turns = itertools.count()
+        self._lock = threading.Lock()
+        self._channels: dict[str, grpc.Channel] = {}
+
+    def generate(
+        self, prompt: str | Sequence[int], *, timeout: float | None = None, **options: Unpack[Options]
+    ) -> Generation:
+        """Generates a text and returns it whole.
+
+        Args:
+            prompt: text, or token ids.
+            timeout: seconds for the call as a whole.
+            options: see `Options`.
+
+        Raises:
+            TandemError: as its subclasses say.
+        """
+        with self.stream(prompt, timeout=timeout, **options) as stream:
+            for _ in stream:
+                pass
+            return stream.generation
+
+    def stream(
+        self, prompt: str | Sequence[int], *, timeout: float | None = None, **options: Unpack[Options]
+    ) -> Stream:
+        """Generates a text and yields its parts as they are committed. Arguments and errors as `generate`."""
+        return self._stream(encode_request(prompt, options), timeout)
+
+    def resume(
+        self,
+        session_id: str,
+        position: int,
+        digest: bytes,
+        *,
+        token_ids: Sequence[int] = (),
+        timeout: float | None = None,
+    ) -> Stream:
+        """Yields the parts of a session that follow what the caller has.
+
+        Args:
+            session_id: the session.
+            position: number of tokens that the caller has, prompt included.
+            digest: running digest of those tokens, as the last part gave it.
+            token_ids: those tokens, if the caller kept them: they can restore a session whose store lost some.
+            timeout: seconds for the call as a whole.
+
+        Raises:
+            NotFound: there is no such session, or it has expired.
+            DataLoss: the caller's text and the session's differ.
+        """
+        return self._stream(resume_request(session_id, position, digest, token_ids), timeout)
+
+    def cancel(self, session_id: str) -> None:
+        """Ends a session; one that has ended already stays as it is.
+
+        Raises:
+            NotFound: there is no such session.
+        """
+        self._unary("Cancel", pb.CancelRequest(session_id=session_id))
+
+    def describe(self) -> Description:
+        """What an orchestrator serves."""
+        return decode_description(self._unary("Describe", types_pb2.DescribeRequest()))
+
+    def close(self) -> None:
+        """Closes all connections; streams still being read end."""
+        with self._lock:
+            channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _stream(self, request: Request, timeout: float | None) -> Stream:
+        return Stream(self._stub, SessionReader(request), self._attempts(timeout))
+
+    def _attempts(self, timeout: float | None) -> Attempts:
+        return Attempts(self._addresses, next(self._turns), self._patience, time.monotonic(), timeout)
+
+    def _stub(self, address: str) -> Any:
+        with self._lock:
+            channel = self._channels.get(address)
+            if channel is None:
+                channel = self._channels[address] = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        return GenerationServiceStub(channel)  # type: ignore[no-untyped-call]
+
+    def _unary(self, name: str, request: Any) -> Any:
+        attempts = self._attempts(UNARY_TIMEOUT_SECONDS)
+        while True:
+            try:
+                call = getattr(self._stub(attempts.address), name)
+                return call(request, timeout=attempts.remaining(time.monotonic()))
+            except grpc.RpcError as error:
+                time.sleep(attempts.pause(as_tandem(error), time.monotonic(), started=False))
+
+
+class Stream(Iterator[Part]):
+    """The parts of one text, as they are committed; read by one thread.
+
+    A lost connection is resumed, at any of the client's addresses, without a gap or a repetition. Closing an unfinished
+    stream leaves its session paused on the server for a while, to be resumed or cancelled.
+    """
+
+    def __init__(self, stub_of: Any, reader: SessionReader, attempts: Attempts) -> None:
+        self._stub_of = stub_of
+        self._reader = reader
+        self._call: Any = None
+        self._parts = self._read(attempts)
+
+    @property
+    def session_id(self) -> str:
+        """The session; empty until it has started."""
+        return self._reader.session_id
+
+    @property
+    def prompt_token_ids(self) -> tuple[int, ...]:
+        """The prompt as the target reads it; empty until the session has started."""
+        return self._reader.prompt_token_ids
+
+    @property
+    def generation(self) -> Generation:
+        """The whole text with its figures, once the stream has been read to its end."""
+        return self._reader.generation()
+
+    def close(self) -> None:
+        """Stops reading; a thread that waits for the next part is interrupted by `Cancelled`."""
+        if self._call is not None:
+            self._call.cancel()
+
+    def __next__(self) -> Part:
+        return next(self._parts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _read(self, attempts: Attempts) -> Iterator[Part]:
+        reader = self._reader
+        while not reader.finished:
+            try:
+                remaining = attempts.remaining(time.monotonic())
+                self._call = open_stream(self._stub_of(attempts.address), reader.next_request(), remaining)
+                for message in self._call:
+                    attempts.progressed(time.monotonic())
+                    part = reader.receive(message)
+                    if part is not None:
+                        yield part
+                if not reader.finished:
+                    raise Unavailable("the stream ended before the text did")
+            except (grpc.RpcError, Unavailable) as error:
+                time.sleep(attempts.pause(as_tandem(error), time.monotonic(), reader.started))
+            finally:
+                self.close()

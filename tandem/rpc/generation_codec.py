@@ -1,0 +1,115 @@
+"""Messages of the generation service, as its clients write and read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypedDict, cast
+
+from tandem.errors import InvalidArgument
+from tandem.generation import FinishReason, Part, Round, Usage
+from tandem.rpc.codec import decode_outcome
+from tandem.v1 import generation_pb2 as pb
+
+FINISH_REASONS: Mapping[int, FinishReason] = {
+    pb.FINISH_REASON_STOP: "stop",
+    pb.FINISH_REASON_LENGTH: "length",
+    pb.FINISH_REASON_CANCELLED: "cancelled",
+}
+
+
+class Options(TypedDict, total=False):
+    """How a text is to be generated. What is left out, or None, is the server's default."""
+
+    method: str | None
+    """Decoding method by name: autoregressive, speculative, block, coupled, specinfer, mtjd, mtad, mmtad."""
+    draft_length: int | None
+    """Tokens drafted a round (γ), 1 to 32."""
+    beam_width: int | None
+    """Beams a round, 1 to 16."""
+    threshold: float | None
+    """Acceptance threshold of the joint methods (τ), more than 0 and less than 1."""
+    temperature: float | None
+    """0 (greedy) to 10; 1 unless given."""
+    top_k: int | None
+    """Keeps the k most probable tokens; 0 is off; 10 unless given."""
+    top_p: float | None
+    """Keeps the smallest set of tokens of this probability; 1 is off; 0.9 unless given."""
+    min_p: float | None
+    """Drops tokens less probable than this share of the most probable one; 0 is off."""
+    seed: int | None
+    """Fixes every draw, 0 to 2**64 - 1; chosen by the server, and returned, unless given."""
+    max_tokens: int | None
+    """Tokens to generate at most; 256, or what fits, unless given."""
+    stop: str | Sequence[str] | None
+    """Strings that end the text and are not part of it."""
+    ignore_eos: bool
+    """Samples end tokens and passes over them."""
+    trace: bool
+    """Describes every round."""
+
+
+def encode_request(prompt: str | Sequence[int], options: Options) -> pb.GenerateRequest:
+    """The request for a text. Whether its values can be served is the server's to say.
+
+    Raises:
+        InvalidArgument: a value that the message cannot even hold, by name.
+        TypeError: an option that does not exist.
+    """
+    request = pb.GenerateRequest()
+    with _named("prompt"):
+        if isinstance(prompt, str):
+            request.text = prompt
+        else:
+            request.token_ids.CopyFrom(pb.TokenIds(ids=[int(token) for token in prompt]))
+    for name, value in options.items():
+        if name not in Options.__annotations__:
+            raise TypeError(f"there is no option {name!r}; there are {', '.join(sorted(Options.__annotations__))}")
+        with _named(name):
+            if name == "stop":
+                request.stop.extend([value] if isinstance(value, str) else cast(Sequence[str], value or ()))
+            elif value is not None:
+                setattr(request, name, value)
+    return request
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise InvalidArgument(f"{name} is not of the kind or size that can be sent: {error}") from None
+
+
+def decode_part(message: pb.TextPart) -> Part:
+    """`Part` from a message."""
+    return Part(
+        position=message.position,
+        digest=message.digest,
+        token_ids=tuple(message.token_ids),
+        text=message.text,
+        log_probs=tuple(message.log_probs),
+        rounds=tuple(Round.of(found.position, decode_outcome(found.outcome)) for found in message.rounds),
+    )
+
+
+def decode_usage(message: pb.Usage) -> Usage:
+    """`Usage` from a message."""
+    return Usage(
+        method=message.method,
+        prompt_tokens=message.prompt_tokens,
+        completion_tokens=message.completion_tokens,
+        mean_acceptance_length=message.mean_acceptance_length,
+        draft_acceptance_rate=message.draft_acceptance_rate,
+        acceptance_histogram=tuple(message.acceptance_histogram),
+        num_spec_steps=message.num_spec_steps,
+        num_accepted_draft_tokens=message.num_accepted_draft_tokens,
+        num_draft_tokens=message.num_draft_tokens,
+        num_target_passes=message.num_target_passes,
+        output_negative_log_likelihood=message.output_negative_log_likelihood,
+        output_perplexity=message.output_perplexity,
+        time_to_first_token_seconds=message.time_to_first_token_seconds,
+        time_per_output_token_seconds=message.time_per_output_token_seconds,
+        draft_joules=message.draft_joules if message.HasField("draft_joules") else None,
+        verify_joules=message.verify_joules if message.HasField("verify_joules") else None,
+    )
