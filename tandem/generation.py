@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from tandem.decoding.stats import Usage
 from tandem.decoding.values import Outcome, StageTimings
 
-__all__ = ["FinishReason", "Generation", "Part", "Round", "Usage"]
+__all__ = ["FinishReason", "Generation", "Options", "Part", "Round", "Usage"]
 
 FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class Options(TypedDict, total=False):
+    """How a text is to be generated. What is left out, or None, is the server's default."""
+
+    method: str | None
+    """Decoding method by name: autoregressive, speculative, block, coupled, specinfer, mtjd, mtad, mmtad."""
+    draft_length: int | None
+    """Tokens drafted a round (γ), 1 to 32."""
+    beam_width: int | None
+    """Beams a round, 1 to 16."""
+    threshold: float | None
+    """Acceptance threshold of the joint methods (τ), more than 0 and less than 1."""
+    temperature: float | None
+    """0 (greedy) to 10; 1 unless given."""
+    top_k: int | None
+    """Keeps the k most probable tokens; 0 is off; 10 unless given."""
+    top_p: float | None
+    """Keeps the smallest set of tokens of this probability; 1 is off; 0.9 unless given."""
+    min_p: float | None
+    """Drops tokens less probable than this share of the most probable one; 0 is off."""
+    seed: int | None
+    """Fixes every draw, 0 to 2**64 - 1; chosen by the server, and returned, unless given."""
+    max_tokens: int | None
+    """Tokens to generate at most; 256, or what fits, unless given."""
+    stop: str | Sequence[str] | None
+    """Strings that end the text and are not part of it."""
+    ignore_eos: bool
+    """Samples end tokens and passes over them."""
+    trace: bool
+    """Describes every round."""
 
 
 @dataclass(frozen=True, slots=True)

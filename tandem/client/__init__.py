@@ -2,6 +2,6 @@
 
 from tandem.client.aio import AsyncClient, AsyncStream
 from tandem.client.sync import Client, Stream
-from tandem.rpc.generation_codec import Options
+from tandem.generation import Options
 
 __all__ = ["AsyncClient", "AsyncStream", "Client", "Options", "Stream"]

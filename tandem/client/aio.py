@@ -16,10 +16,10 @@ from tandem.client.attempts import Attempts, Patience, parse_addresses
 from tandem.client.calls import UNARY_TIMEOUT_SECONDS, as_tandem, open_stream, resume_request
 from tandem.client.reader import Request, SessionReader
 from tandem.errors import Unavailable
-from tandem.generation import Generation, Part
+from tandem.generation import Generation, Options, Part
 from tandem.rpc.channel import open_channel
 from tandem.rpc.codec import Description, decode_description
-from tandem.rpc.generation_codec import Options, encode_request
+from tandem.rpc.generation_codec import encode_request
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import types_pb2
 from tandem.v1.generation_pb2_grpc import GenerationServiceStub

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypedDict, cast
+from typing import cast
 
 from tandem.errors import InvalidArgument
-from tandem.generation import FinishReason, Part, Round, Usage
+from tandem.generation import FinishReason, Options, Part, Round, Usage
 from tandem.rpc.codec import decode_outcome
 from tandem.v1 import generation_pb2 as pb
 
@@ -16,37 +16,6 @@ FINISH_REASONS: Mapping[int, FinishReason] = {
     pb.FINISH_REASON_LENGTH: "length",
     pb.FINISH_REASON_CANCELLED: "cancelled",
 }
-
-
-class Options(TypedDict, total=False):
-    """How a text is to be generated. What is left out, or None, is the server's default."""
-
-    method: str | None
-    """Decoding method by name: autoregressive, speculative, block, coupled, specinfer, mtjd, mtad, mmtad."""
-    draft_length: int | None
-    """Tokens drafted a round (γ), 1 to 32."""
-    beam_width: int | None
-    """Beams a round, 1 to 16."""
-    threshold: float | None
-    """Acceptance threshold of the joint methods (τ), more than 0 and less than 1."""
-    temperature: float | None
-    """0 (greedy) to 10; 1 unless given."""
-    top_k: int | None
-    """Keeps the k most probable tokens; 0 is off; 10 unless given."""
-    top_p: float | None
-    """Keeps the smallest set of tokens of this probability; 1 is off; 0.9 unless given."""
-    min_p: float | None
-    """Drops tokens less probable than this share of the most probable one; 0 is off."""
-    seed: int | None
-    """Fixes every draw, 0 to 2**64 - 1; chosen by the server, and returned, unless given."""
-    max_tokens: int | None
-    """Tokens to generate at most; 256, or what fits, unless given."""
-    stop: str | Sequence[str] | None
-    """Strings that end the text and are not part of it."""
-    ignore_eos: bool
-    """Samples end tokens and passes over them."""
-    trace: bool
-    """Describes every round."""
 
 
 def encode_request(prompt: str | Sequence[int], options: Options) -> pb.GenerateRequest:

@@ -1,0 +1,131 @@
+"""``tandem generate``: one text, streamed from a running stack, or decoded in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tandem.cli import options, rendering
+from tandem.errors import InvalidArgument, TandemError, Unavailable
+from tandem.generation import Generation
+
+DEFAULT_ADDRESS = "127.0.0.1:7070"
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from standard input.")],
+    address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TANDEM_CLIENT_ADDRESS",
+            help=f"Orchestrators to ask, host:port with commas between. [default: {DEFAULT_ADDRESS}]",
+        ),
+    ] = None,
+    target: options.Target = None,
+    draft: options.Draft = None,
+    dtype: options.Dtype = "auto",
+    method: options.Method = None,
+    draft_length: options.DraftLength = None,
+    beam_width: options.BeamWidth = None,
+    threshold: options.Threshold = None,
+    temperature: Annotated[float, typer.Option(help="0 (greedy) to 10.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Keep the k most probable tokens; 0 is off.")] = 10,
+    top_p: Annotated[float, typer.Option(help="Keep the most probable tokens of this mass; 1 is off.")] = 0.9,
+    seed: Annotated[int | None, typer.Option(help="Repeats a text; chosen and shown if not given.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens at most. [default: 256, or what fits]")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be given again.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Show every round: drafted, accepted, corrected.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the text.")] = False,
+) -> None:
+    """Generates one text. Asks a running stack, or with --target or --draft decodes in this process."""
+    settings: dict[str, Any] = {
+        "method": method,
+        "draft_length": draft_length,
+        "beam_width": beam_width,
+        "threshold": threshold,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+        "max_tokens": max_tokens,
+        "stop": stop,
+        "trace": trace,
+    }
+    text = sys.stdin.read() if prompt == "-" else prompt
+    began = time.monotonic()
+    if target is None and draft is None:
+        generation = _from_stack(text, address, settings, quiet=as_json or trace)
+    elif address is not None:
+        raise InvalidArgument(
+            "--address asks a running stack, whose models are chosen there; leave --target and --draft out"
+        )
+    else:
+        generation = _in_process(text, target, draft, dtype, settings)
+        if not (as_json or trace):
+            print(generation.text)
+    seconds = time.monotonic() - began
+    if as_json:
+        print(json.dumps(dataclasses.asdict(generation)))
+        return
+    if trace:
+        _show_rounds(generation, target)
+        print(generation.text)
+    Console(stderr=True).print(rendering.figures(generation, seconds), style="dim", highlight=False)
+
+
+def _from_stack(prompt: str, address: str | None, settings: dict[str, Any], quiet: bool) -> Generation:
+    from tandem.client import Client
+
+    with Client(address or DEFAULT_ADDRESS) as client, client.stream(prompt, **settings) as stream:
+        try:
+            for part in stream:
+                if not quiet:
+                    print(part.text, end="", flush=True)
+            if not quiet:
+                print()
+        except KeyboardInterrupt:
+            if stream.session_id:
+                client.cancel(stream.session_id)
+            raise
+        except Unavailable as error:
+            if address is None and not stream.session_id:
+                raise Unavailable(
+                    f"no stack is running at {DEFAULT_ADDRESS}. Start one with `tandem up`, name another with "
+                    "--address, or decode in this process with --target and --draft"
+                ) from error
+            raise
+        return stream.generation
+
+
+def _in_process(prompt: str, target: str | None, draft: str | None, dtype: str, settings: dict[str, Any]) -> Generation:
+    from tandem.local import LocalDecoder
+    from tandem.models import shipped
+
+    decoder = LocalDecoder(target or shipped("target"), draft or shipped("draft"), dtype=dtype)
+    return decoder.generate(prompt, **{name: value for name, value in settings.items() if value is not None})
+
+
+def _show_rounds(generation: Generation, model: str | None) -> None:
+    console = Console(stderr=True)
+    token_text = token_text_of(model)
+    console.print(rendering.legend())
+    for traced in generation.rounds:
+        console.print(rendering.render_round(traced, token_text), highlight=False, soft_wrap=True)
+
+
+def token_text_of(model: str | None) -> rendering.TokenText:
+    """What each token reads as, by the tokenizer of ``model`` (default: the shipped target); else its id."""
+    from tandem.models import shipped
+    from tandem.tokenization import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_pretrained(model or shipped("target"))
+    except TandemError:
+        return lambda token: f"[{token}]"
+    return lambda token: tokenizer.decode([token]) or f"<{token}>"

@@ -1,0 +1,35 @@
+"""The ``tandem`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from tandem.cli.generate import generate
+from tandem.cli.serve import serve
+from tandem.errors import InvalidArgument, TandemError
+
+app = typer.Typer(
+    help="Large language models served by multi-token joint decoding.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(generate)
+# What follows the role is the service's own.
+app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(serve)
+
+
+def main() -> None:
+    """Runs a command. An error raised on purpose becomes one line: exit code 2 for bad input, 1 for anything else."""
+    # Without this, gRPC's core tells stderr of every connection it loses.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except TandemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InvalidArgument) else 1)

@@ -1,0 +1,20 @@
+"""Options that several commands have, as annotated types."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Method = Annotated[
+    str | None,
+    typer.Option(help="autoregressive, speculative, block, coupled, specinfer, mtjd, mtad or mmtad."),
+]
+DraftLength = Annotated[int | None, typer.Option(help="Tokens drafted a round (γ), 1 to 32.")]
+BeamWidth = Annotated[int | None, typer.Option(help="Beams a round, 1 to 16.")]
+Threshold = Annotated[float | None, typer.Option(help="Acceptance threshold of the joint methods (τ), in (0, 1).")]
+Target = Annotated[
+    str | None, typer.Option(help="Target model: a folder or a Hugging Face id; the shipped one if none.")
+]
+Draft = Annotated[str | None, typer.Option(help="Draft model: a folder or a Hugging Face id; the shipped one if none.")]
+Dtype = Annotated[str, typer.Option(help="Number type to compute in: auto, float32, bfloat16 or float16.")]

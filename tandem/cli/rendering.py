@@ -1,0 +1,104 @@
+"""Generations and rounds as coloured text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.text import Text
+
+from tandem.generation import Generation, Round, Usage
+
+TokenText = Callable[[int], str]
+
+ACCEPTED, REFUSED, EXTRA = "bold green", "red strike", "bold cyan"
+
+
+def figures(generation: Generation, seconds: float) -> str:
+    """One line: method, tokens, acceptance, perplexity, speed."""
+    usage = generation.usage
+    parts = [
+        f"{generation.method}, seed {generation.seed}",
+        f"{usage.completion_tokens} tokens ({generation.finish_reason}) in {seconds:.2f} s",
+    ]
+    if usage.num_spec_steps:
+        parts.append(
+            f"{usage.draft_acceptance_rate:.0%} of {usage.num_draft_tokens} drafted tokens accepted, "
+            f"{usage.mean_acceptance_length:.2f} tokens per round"
+        )
+    parts.append(f"perplexity {usage.output_perplexity:.3f}")
+    parts.append(
+        f"{tokens_per_second(usage):.0f} tokens/s, first after {usage.time_to_first_token_seconds * 1e3:.0f} ms"
+    )
+    return " · ".join(parts)
+
+
+def tokens_per_second(usage: Usage) -> float:
+    """Speed from the request's arrival to its last token, as the server saw it; 0 for an empty text."""
+    if not usage.completion_tokens:
+        return 0.0
+    rest = usage.time_per_output_token_seconds * (usage.completion_tokens - 1)
+    seconds = usage.time_to_first_token_seconds + rest
+    return usage.completion_tokens / seconds if seconds > 0 else 0.0
+
+
+def render_round(traced: Round, token_text: TokenText) -> Text:
+    """A round: each candidate on a line of its own, accepted tokens green, refused ones struck, the target's blue."""
+    text = Text(f"@{traced.position:<5} ", style="dim")
+    accepted = traced.accepted_token_ids
+    if not traced.token_ids:
+        text.append("target  ", "dim")
+        for token in traced.emitted_token_ids:
+            text.append(_shown(token_text(token)), EXTRA)
+        return text
+    paths = _candidates(traced)
+    taken = next((path for path in paths if _begins(path, traced, accepted)), None)
+    for index, path in enumerate(paths):
+        if index:
+            text.append("\n       ")
+        text.append("drafted ", "dim")
+        for depth, node in enumerate(path):
+            was_accepted = path is taken and depth < len(accepted)
+            text.append(_shown(token_text(traced.token_ids[node])), ACCEPTED if was_accepted else REFUSED)
+        if path is taken and traced.extra_token_id is not None:
+            kind = "bonus" if len(accepted) == len(path) else "correction"
+            text.append(_shown(token_text(traced.extra_token_id)), EXTRA)
+            text.append(f" {kind}", "dim")
+        if path is taken:
+            text.append(
+                f"  {len(accepted)} of {len(path)} accepted,"
+                f" log-likelihood draft {traced.draft_joint_log_probs[path[-1]]:.2f}"
+                f" target {traced.target_joint_log_probs[path[-1]]:.2f}",
+                "dim",
+            )
+    return text
+
+
+def legend() -> Text:
+    """What the colours of `render_round` mean."""
+    return Text.assemble(
+        ("accepted", ACCEPTED), "  ", ("refused", REFUSED), "  ", ("the target's own", EXTRA), ("  (@ position)", "dim")
+    )
+
+
+def _shown(piece: str) -> str:
+    return "".join(f"{character!r}"[1:-1] if not character.isprintable() else character for character in piece)
+
+
+def _candidates(traced: Round) -> list[tuple[int, ...]]:
+    """Paths of nodes from the root to each leaf, deepest first."""
+    inner = set(traced.parents)
+    paths = []
+    for leaf in range(len(traced.token_ids)):
+        if leaf in inner:
+            continue
+        path: list[int] = []
+        node = leaf
+        while node >= 0:
+            path.append(node)
+            node = traced.parents[node]
+        paths.append(tuple(reversed(path)))
+    return sorted(paths, key=len, reverse=True)
+
+
+def _begins(path: Sequence[int], traced: Round, accepted: Sequence[int]) -> bool:
+    return tuple(traced.token_ids[node] for node in path[: len(accepted)]) == tuple(accepted)
