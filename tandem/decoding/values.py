@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -215,6 +215,18 @@ class Outcome:
     proposal_digest: bytes = b""
     trace: RoundTrace | None = None
     timings: StageTimings = field(default_factory=StageTimings)
+
+    def cut(self, num_tokens: int) -> Outcome:
+        """The outcome reduced to its first tokens; ``next_digest`` is left for the caller to set, who has the text."""
+        if num_tokens == len(self.token_ids):
+            return self
+        return replace(
+            self,
+            token_ids=self.token_ids[:num_tokens],
+            num_accepted=min(self.num_accepted, num_tokens),
+            log_probs=self.log_probs[:num_tokens],
+            next_digest=b"",
+        )
 
 
 @dataclass(frozen=True, slots=True)

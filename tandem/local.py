@@ -1,0 +1,166 @@
+"""The whole decoding in one process, without services: for notebooks, and the yardstick for what services cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar, Unpack
+
+from tandem.cut import Cutter
+from tandem.decoding.methods import method
+from tandem.decoding.stats import RunningUsage
+from tandem.decoding.values import Outcome, Speculation
+from tandem.engine.engine import Engine
+from tandem.engine.loading import load_model
+from tandem.engine.proposer import DraftSequence, Proposer
+from tandem.engine.verifier import Verifier, VerifySequence
+from tandem.errors import ModelRefused, TandemError
+from tandem.generation import FinishReason, Generation, Options, Round
+from tandem.models import shipped
+from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
+from tandem.tokenization import Tokenizer
+
+_BLOCK_SIZE = 16
+_Value = TypeVar("_Value")
+
+
+class LocalDecoder:
+    """A target model and a draft model in this process. Not safe to share between threads."""
+
+    def __init__(
+        self,
+        target: str | Path | None = None,
+        draft: str | Path | None = None,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        num_kv_slots: int = 32768,
+    ) -> None:
+        """Loads both models: Hugging Face ids or folders; the shipped pair where left out.
+
+        Raises:
+            ModelRefused: a model cannot be loaded, or the two have different tokenizers.
+        """
+        names = (str(target or shipped("target")), str(draft or shipped("draft")))
+        self.tokenizer, draft_tokenizer = (Tokenizer.from_pretrained(name) for name in names)
+        if self.tokenizer.digest != draft_tokenizer.digest:
+            raise ModelRefused(
+                f"target {names[0]} and draft {names[1]} have different tokenizers "
+                f"({self.tokenizer.digest[:12]} and {draft_tokenizer.digest[:12]}): their token ids mean different things"
+            )
+        num_blocks = num_kv_slots // _BLOCK_SIZE
+        engines = [
+            Engine(load_model(name, dtype=dtype, device=device), num_kv_blocks=num_blocks, block_size=_BLOCK_SIZE)
+            for name in names
+        ]
+        identities = [engine.identity for engine in engines]
+        self._limits = Limits(
+            min(self.tokenizer.vocab_size, *(identity.vocab_size for identity in identities)),
+            min(identity.max_positions for identity in identities),
+            identities[0].eos_token_ids,
+        )
+        self._verifier, self._proposer = Verifier(engines[0]), Proposer(engines[1])
+
+    def generate(self, prompt: str | Sequence[int], **options: Unpack[Options]) -> Generation:
+        """Generates one text; arguments as :meth:`tandem.Client.generate`.
+
+        Raises:
+            InvalidArgument: a value that cannot be served, by name.
+        """
+        return self.generate_all([prompt], **options)[0]
+
+    def generate_all(self, prompts: Sequence[str | Sequence[int]], **options: Unpack[Options]) -> list[Generation]:
+        """Generates many texts together, one round of all of them in each batch; each is what it would be alone.
+
+        Prompt i decodes with ``seed + i``, where a seed is given.
+        """
+        started = time.perf_counter()
+        texts: list[_Text] = []
+        try:
+            for index, prompt in enumerate(prompts):
+                texts.append(self._open(prompt, options, index, started))
+            while running := [text for text in texts if text.finish_reason is None]:
+                self._round(running)
+            return [text.generation() for text in texts]
+        finally:
+            for text in texts:
+                self._verifier.close(text.verify)
+                if text.draft is not None:
+                    self._proposer.close(text.draft)
+
+    def _open(self, prompt: str | Sequence[int], options: Options, index: int, started: float) -> _Text:
+        token_ids = checked_prompt(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt, self._limits)
+        decoding = decoding_for(options, len(token_ids), self._limits, Speculation())
+        if options.get("seed") is not None:
+            sampling = replace(decoding.sampling, seed=(decoding.sampling.seed + index) % (1 << 64))
+            decoding = replace(decoding, sampling=sampling)
+        cutter = Cutter(self.tokenizer, decoding, checked_stop(options.get("stop")), token_ids)
+        drafted = not method(decoding.speculation.method).target_only
+        return _Text(
+            cutter,
+            self._verifier.open(token_ids, decoding),
+            self._proposer.open(token_ids, decoding) if drafted else None,
+            started,
+        )
+
+    def _round(self, running: Sequence[_Text]) -> None:
+        drafts = [text.draft for text in running if text.draft is not None]
+        drafted = iter(self._proposer.propose(drafts) if drafts else ())
+        work = [(text.verify, None if text.draft is None else _value(next(drafted))) for text in running]
+        for text, judged in zip(running, self._verifier.judge(work), strict=True):
+            text.add(_value(judged))
+
+
+class _Text:
+    """One text of a batch: on both models' sides, and as it is read."""
+
+    def __init__(self, cutter: Cutter, verify: VerifySequence, draft: DraftSequence | None, started: float) -> None:
+        self.verify = verify
+        self.draft = draft
+        self.finish_reason: FinishReason | None = None
+        self._cutter = cutter
+        self._prompt = tuple(verify.token_ids)
+        self._usage = RunningUsage(verify.decoding.speculation.method, len(self._prompt))
+        self._rounds: list[Round] = []
+        self._token_ids: list[int] = []
+        self._text = ""
+        self._started = self._first_token_at = self._ended_at = started
+
+    def add(self, outcome: Outcome) -> None:
+        """Follows one round, which the verify side has taken in already."""
+        if self.draft is not None:
+            self.draft.extend(outcome.token_ids)
+        cut = self._cutter.feed(outcome.token_ids)
+        kept = outcome.cut(cut.num_tokens)
+        self._ended_at = time.perf_counter()
+        if not self._token_ids:
+            self._first_token_at = self._ended_at
+        if self.verify.decoding.trace:
+            self._rounds.append(Round.of(len(self._prompt) + len(self._token_ids), kept))
+        self._usage.add(kept)
+        self._token_ids += kept.token_ids
+        self._text += cut.text
+        self.finish_reason = cut.ended
+
+    def generation(self) -> Generation:
+        """The finished text."""
+        decoding = self.verify.decoding
+        return Generation(
+            text=self._text,
+            token_ids=tuple(self._token_ids),
+            prompt_token_ids=self._prompt,
+            finish_reason=self.finish_reason or "length",
+            session_id="",
+            usage=self._usage.usage(self._first_token_at - self._started, self._ended_at - self._started),
+            method=decoding.speculation.method,
+            seed=decoding.sampling.seed,
+            rounds=tuple(self._rounds),
+        )
+
+
+def _value(result: _Value | TandemError) -> _Value:
+    if isinstance(result, TandemError):
+        raise result
+    return result

@@ -1,0 +1,115 @@
+"""From what a caller asks for to what decides the text: defaults filled in, every bound checked before anything starts."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tandem.decoding.methods import method
+from tandem.decoding.values import MAX_TOKENS, Decoding, Sampling, Speculation
+from tandem.errors import InvalidArgument
+from tandem.generation import Options
+
+_Value = TypeVar("_Value")
+
+_DEFAULT_MAX_TOKENS = 256
+_MAX_STOPS, _MAX_STOP_CHARACTERS = 16, 256
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the models of a deployment can take."""
+
+    vocab_size: int
+    """Ids at or above it mean nothing: the least of tokenizer, draft and target."""
+    max_positions: int
+    """The longest text of target and draft, in tokens."""
+    eos_token_ids: tuple[int, ...]
+
+
+def checked_prompt(token_ids: Sequence[int], limits: Limits) -> tuple[int, ...]:
+    """The prompt, once it can be served.
+
+    Raises:
+        InvalidArgument: it is empty, or an id is out of range.
+    """
+    if not token_ids:
+        raise InvalidArgument("the prompt is empty; expected at least one token")
+    if len(token_ids) > MAX_TOKENS:
+        raise InvalidArgument(f"the prompt has {len(token_ids)} tokens; at most {MAX_TOKENS} are accepted")
+    for index, token in enumerate(token_ids):
+        if not 0 <= token < limits.vocab_size:
+            raise InvalidArgument(f"prompt token {index} is {token}; expected an id from 0 to {limits.vocab_size - 1}")
+    return tuple(token_ids)
+
+
+def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defaults: Speculation) -> Decoding:
+    """Everything that decides a text. A seed is drawn where none is given.
+
+    Raises:
+        InvalidArgument: an option cannot be served, by name, or the text would not fit the models.
+    """
+
+    speculation = Speculation(
+        _given(options.get("method"), "") or defaults.method,
+        _given(options.get("draft_length"), defaults.draft_length),
+        _given(options.get("beam_width"), defaults.beam_width),
+        _given(options.get("threshold"), defaults.threshold),
+    )
+    method(speculation.method)
+    standard = Sampling()
+    seed = options.get("seed")
+    sampling = Sampling(
+        _given(options.get("temperature"), standard.temperature),
+        _given(options.get("top_k"), standard.top_k),
+        _given(options.get("top_p"), standard.top_p),
+        _given(options.get("min_p"), standard.min_p),
+        secrets.randbits(63) if seed is None else seed,
+    )
+    return Decoding(
+        sampling,
+        speculation,
+        num_prompt_tokens + _max_tokens(options.get("max_tokens"), num_prompt_tokens, speculation, limits),
+        limits.eos_token_ids,
+        bool(options.get("ignore_eos")),
+        bool(options.get("trace")),
+    )
+
+
+def _given(value: _Value | None, default: _Value) -> _Value:
+    return default if value is None else value
+
+
+def checked_stop(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The stop strings.
+
+    Raises:
+        InvalidArgument: there are too many, or one is empty or too long.
+    """
+    strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if len(strings) > _MAX_STOPS:
+        raise InvalidArgument(f"{len(strings)} stop strings were given; at most {_MAX_STOPS} are accepted")
+    for string in strings:
+        if not 1 <= len(string) <= _MAX_STOP_CHARACTERS:
+            raise InvalidArgument(f"a stop string has {len(string)} characters; expected 1 to {_MAX_STOP_CHARACTERS}")
+    return strings
+
+
+def _max_tokens(asked: int | None, num_prompt_tokens: int, speculation: Speculation, limits: Limits) -> int:
+    # No proposal may overhang the longest text, or the draft length would have to shrink near its end.
+    room = limits.max_positions - num_prompt_tokens - speculation.draft_length
+    if room < 1:
+        raise InvalidArgument(
+            f"the prompt has {num_prompt_tokens} tokens; with a draft length of {speculation.draft_length} the models "
+            f"take at most {limits.max_positions - speculation.draft_length - 1}"
+        )
+    if asked is None:
+        return min(_DEFAULT_MAX_TOKENS, room)
+    if not 1 <= asked <= room:
+        raise InvalidArgument(
+            f"max_tokens is {asked}; expected 1 to {room}, which is what the models can still hold after a prompt of "
+            f"{num_prompt_tokens} tokens"
+        )
+    return asked
