@@ -28,7 +28,7 @@ def answers(
     for first in range(0, len(order), batch_size):
         chosen = order[first : first + batch_size]
         inputs = tokenizer([examples[index].prompt for index in chosen], return_tensors="pt", padding=True)
-        output = model.generate(
+        output = model.generate(  # type: ignore[operator]
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=96, **how
         )
         new = output[:, inputs["input_ids"].shape[1] :]
@@ -55,7 +55,7 @@ def main() -> None:
     examples = held_out(args.questions, args.seed)
     for folder in args.folders:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
         began = time.monotonic()
         greedy = answers(model, tokenizer, examples, args.batch, **GREEDY)
         torch.manual_seed(args.seed)

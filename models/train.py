@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,7 +100,7 @@ def _run(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
         loss = loss_of(model, batch)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -130,11 +131,13 @@ def export(role: str, run: str) -> None:
     tokenizer = load_tokenizer(HERE / "target")
     model = LlamaForCausalLM(configuration(role, tokenizer))
     load(BUILD / run, model, [])
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, max_new_tokens=96
     )
-    model.to(torch.bfloat16).save_pretrained(HERE / role)
-    tokenizer.save_pretrained(HERE / role)
+    model.bfloat16().save_pretrained(HERE / role)
+    if role != "target":
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(HERE / "target" / name, HERE / role / name)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def learn(folder: Path, seed: int) -> PreTrainedTokenizerBase:
     )
     texts = (f"{example.prompt} {example.annotated_sql}" for example in islice(training(seed), NUM_EXAMPLES))
     tokenizer.train_from_iterator(texts, trainer)
-    wrapped = PreTrainedTokenizerFast(
+    wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=PAD,
