@@ -12,7 +12,23 @@ from transformers import PreTrainedConfig
 
 from tandem.errors import ModelRefused
 
-SUPPORTED_FAMILIES = frozenset({"gemma", "gpt2", "llama", "mistral", "opt", "qwen2", "qwen3"})
+SUPPORTED_FAMILIES = frozenset(
+    {
+        "gemma",
+        "gpt2",
+        "gpt_neox",
+        "granite",
+        "llama",
+        "mistral",
+        "olmo2",
+        "opt",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "smollm3",
+        "starcoder2",
+    }
+)
 
 STEADY_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
 """Rotary scalings whose frequencies do not depend on how long the current input is.
