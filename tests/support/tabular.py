@@ -42,46 +42,50 @@ class TabularSequence:
         self.settled = self.settled[:length]
         self.unsettled = []
 
-    def before(self, node: int) -> list[int]:
-        """The text that ends with an unsettled node."""
-        tail: list[int] = []
-        while node >= 0:
-            token, node = self.unsettled[node]
-            tail.append(token)
-        return self.settled + tail[::-1]
+    def last_two(self, node: int) -> tuple[int, int]:
+        """The last two tokens of the text that ends with an unsettled node; 0 stands before the first."""
+        last, parent = self.unsettled[node]
+        if parent >= 0:
+            return self.unsettled[parent][0], last
+        return self.settled[-1] if self.settled else 0, last
 
 
 class TabularModel:
     """logits[last but one, last] -> [vocab]; reads only what was fed, so a wrong cache gives a wrong text."""
 
     def __init__(self, logits: Floats, capacity: int | None = None) -> None:
-        self.logits = logits  # [vocab, vocab, vocab]
         self.vocab_size = int(logits.shape[-1])
         self.capacity = capacity
-        self.open_sequences: list[TabularSequence] = []
+        self.open_sequences: dict[int, TabularSequence] = {}
         self.num_passes = 0
+        self.num_fed = 0
+        """Tokens that were fed, in all passes together."""
+        self._ids = np.argsort(-logits, axis=2, kind="stable")
+        self._sorted = np.take_along_axis(logits, self._ids, axis=2)
+        with np.errstate(invalid="ignore"):
+            self._log_normaliser = np.logaddexp.reduce(self._sorted, axis=2)
 
     def open(self) -> TabularSequence:
         sequence = TabularSequence()
-        self.open_sequences.append(sequence)
+        self.open_sequences[id(sequence)] = sequence
         return sequence
 
     def close(self, sequence: TabularSequence) -> None:
-        if sequence in self.open_sequences:
-            self.open_sequences.remove(sequence)
+        self.open_sequences.pop(id(sequence), None)
+        sequence.rollback(0)
 
-    def next_logits(self, text: Sequence[int]) -> Floats:
-        last_two = (0, *text)[-2:]
-        row: Floats = self.logits[last_two[0], last_two[1]]
-        return row
+    @property
+    def num_held(self) -> int:
+        """Slots in use."""
+        return sum(sequence.length + sequence.num_unsettled for sequence in self.open_sequences.values())
 
     def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
         wanted = sum(len(row.token_ids) for row in rows)
-        held = sum(sequence.length + sequence.num_unsettled for sequence in self.open_sequences)
-        if self.capacity is not None and held + wanted > self.capacity:
-            raise OutOfKV(f"{held} of {self.capacity} slots are held, {wanted} are wanted")
+        if self.capacity is not None and self.num_held + wanted > self.capacity:
+            raise OutOfKV(f"{self.num_held} of {self.capacity} slots are held, {wanted} are wanted")
         self.num_passes += 1
-        outputs: list[Floats] = []
+        self.num_fed += wanted
+        contexts: list[tuple[int, int]] = []
         for row in rows:
             sequence = row.sequence
             assert isinstance(sequence, TabularSequence)
@@ -89,15 +93,16 @@ class TabularModel:
             for token, parent in zip(row.token_ids.tolist(), row.parents.tolist(), strict=True):
                 assert -1 <= parent < sequence.num_unsettled
                 sequence.unsettled.append((token, parent))
-            outputs += [self.next_logits(sequence.before(base + at)) for at in row.logits_at.tolist()]
-        table = np.array(outputs).reshape(len(outputs), self.vocab_size)
-        order = np.argsort(-table, axis=1, kind="stable")[:, :width]
-        with np.errstate(invalid="ignore"):
-            log_normaliser = np.logaddexp.reduce(table, axis=1) if len(outputs) else np.empty(0)
-        return Candidates(order, np.take_along_axis(table, order, axis=1), log_normaliser)
+            contexts += [sequence.last_two(base + at) for at in row.logits_at.tolist()]
+        last_but_one, last = np.array(contexts, np.int64).reshape(-1, 2).T
+        return Candidates(
+            self._ids[last_but_one, last, :width],
+            self._sorted[last_but_one, last, :width],
+            self._log_normaliser[last_but_one, last],
+        )
 
     def check_integrity(self) -> None:
-        for sequence in self.open_sequences:
+        for sequence in self.open_sequences.values():
             for index, (_, parent) in enumerate(sequence.unsettled):
                 if parent >= index:
                     raise InvariantBroken("a node stands before its parent")

@@ -1,0 +1,59 @@
+"""Decoding many texts in batches through the real proposer and verifier, with tabular models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tandem.decoding.methods import METHODS
+from tandem.decoding.values import Decoding, Floats, Outcome, Proposal, Sampling, Speculation
+from tandem.engine.proposer import Proposer
+from tandem.engine.verifier import Verifier
+from tests.support.tabular import TabularModel
+
+Text = tuple[int, ...]
+
+
+def decoding_of(sampling: Sampling, speculation: Speculation, seed: int, **rest: object) -> Decoding:
+    warp = (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p)
+    return Decoding(Sampling(*warp, seed), speculation, max_position=1 << 20, **rest)  # type: ignore[arg-type]
+
+
+def decode(
+    tables: tuple[Floats, Floats],
+    prompt: Sequence[int],
+    num_tokens: int,
+    decodings: Sequence[Decoding],
+    batch_size: int = 4096,
+) -> list[Text]:
+    """The first ``num_tokens`` tokens generated for each of ``decodings``, target table first."""
+    texts: list[Text] = []
+    for start in range(0, len(decodings), batch_size):
+        rounds = decode_rounds(tables, prompt, num_tokens, decodings[start : start + batch_size])
+        texts += [tuple(token for _, outcome in mine for token in outcome.token_ids)[:num_tokens] for mine in rounds]
+    return texts
+
+
+def decode_rounds(
+    tables: tuple[Floats, Floats], prompt: Sequence[int], num_tokens: int, decodings: Sequence[Decoding]
+) -> list[list[tuple[Proposal | None, Outcome]]]:
+    """Every round until ``num_tokens`` tokens are generated, for each of ``decodings``, all in one batch."""
+    verifier, proposer = Verifier(TabularModel(tables[0])), Proposer(TabularModel(tables[1]))
+    targets = [verifier.open(prompt, decoding) for decoding in decodings]
+    drafts = [
+        None if METHODS[decoding.speculation.method].target_only else proposer.open(prompt, decoding)
+        for decoding in decodings
+    ]
+    rounds: list[list[tuple[Proposal | None, Outcome]]] = [[] for _ in decodings]
+    goal = len(prompt) + num_tokens
+    while active := [index for index, target in enumerate(targets) if target.position < goal]:
+        drafted = [index for index in active if drafts[index] is not None]
+        proposed = dict(zip(drafted, proposer.propose([drafts[index] for index in drafted]), strict=True))  # type: ignore[misc]
+        work = [(targets[index], proposed.get(index)) for index in active]
+        for index, outcome in zip(active, verifier.judge(work), strict=True):  # type: ignore[arg-type]
+            proposal, draft = proposed.get(index), drafts[index]
+            assert isinstance(outcome, Outcome), outcome
+            assert proposal is None or isinstance(proposal, Proposal), proposal
+            rounds[index].append((proposal, outcome))
+            if draft is not None:
+                draft.extend(outcome.token_ids)
+    return rounds
