@@ -107,6 +107,15 @@ class ServiceSettings(BaseModel):
         return common | particular
 
 
+class ModelSettings(ServiceSettings):
+    """Base of the settings of a role that runs a model."""
+
+    dtype: str = Field("auto", description="number type to compute with: auto, float32, bfloat16, float16")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
+    threads: int = Field(0, ge=0, le=1024, description="threads of one model pass; 0 is one a core")
+    kv_blocks: int = Field(0, ge=0, description="KV blocks of 16 tokens; 0 chooses from the free memory")
+
+
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 

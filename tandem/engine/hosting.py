@@ -1,0 +1,111 @@
+"""A model made ready to be served: loaded, given its KV pool, warmed up, and described."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tandem.engine.tree_model import Row, TreeModel
+from tandem.errors import InvalidArgument
+
+BLOCK_SIZE = 16
+MAX_FULL_SEQUENCES = 64
+"""Unless told otherwise, a pool holds no more than so many texts of the greatest length."""
+MEMORY_SHARE = 0.25
+"""Unless told otherwise, a pool takes no more than this share of the memory that is free after loading."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostedModel:
+    """A model in memory, and what its service says of it."""
+
+    model: TreeModel
+    name: str
+    weights_digest: str
+    vocab_size: int
+    """Width of the logits."""
+    max_positions: int
+    eos_token_ids: tuple[int, ...]
+    dtype: str
+    num_kv_slots: int
+    kv_usage: Callable[[], float]
+    """Share of the KV pool that is taken, 0 to 1."""
+
+
+def host_model(
+    name: str, *, dtype: str = "auto", device: str = "auto", num_threads: int = 0, num_kv_blocks: int = 0
+) -> HostedModel:
+    """Loads a folder or hub id, makes its KV pool and runs one pass.
+
+    ``num_threads`` 0 is one a core. ``num_kv_blocks`` 0 is chosen from the free memory. The caller's thread is the one
+    that owns the model from now on.
+
+    Raises:
+        ModelRefused: the model is not one that is loaded.
+        InvalidArgument: an unknown dtype, or no memory for a single block.
+    """
+    # Here, not above: loading takes seconds of imports, and tests serve tables instead of models.
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    from tandem.engine.engine import Engine
+    from tandem.engine.families import attention_shape
+    from tandem.engine.loading import load_model
+
+    disable_progress_bar()  # stderr carries one JSON object a line
+    torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
+    loaded = load_model(name, dtype=dtype, device=device)
+    shape = attention_shape(loaded.model.config)
+    bytes_per_slot = shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * loaded.model.dtype.itemsize
+    on_gpu = loaded.model.device.type == "cuda"
+    free = torch.cuda.mem_get_info(loaded.model.device)[0] if on_gpu else _free_memory()
+    blocks = num_kv_blocks or _default_blocks(free, bytes_per_slot, loaded.identity.max_positions)
+    if blocks * BLOCK_SIZE * bytes_per_slot > free:
+        raise InvalidArgument(
+            f"{blocks} KV blocks take {blocks * BLOCK_SIZE * bytes_per_slot >> 20} MiB; {free >> 20} MiB are free"
+        )
+    engine = Engine(loaded, num_kv_blocks=blocks, block_size=BLOCK_SIZE)
+    _warm_up(engine)
+    identity = loaded.identity
+    return HostedModel(
+        model=engine,
+        name=identity.name,
+        weights_digest=identity.weights_digest,
+        vocab_size=identity.vocab_size,
+        max_positions=identity.max_positions,
+        eos_token_ids=identity.eos_token_ids,
+        dtype=identity.dtype,
+        num_kv_slots=blocks * BLOCK_SIZE,
+        kv_usage=lambda: engine.kv_usage,
+    )
+
+
+def _default_blocks(free_bytes: int, bytes_per_slot: int, max_positions: int) -> int:
+    by_memory = int(free_bytes * MEMORY_SHARE) // (bytes_per_slot * BLOCK_SIZE)
+    by_use = MAX_FULL_SEQUENCES * -(-max_positions // BLOCK_SIZE)
+    return max(1, min(by_memory, by_use))
+
+
+def _free_memory() -> int:
+    """Memory that may be taken without swapping, in bytes, within a container's limit where there is one."""
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
+        if line.startswith("MemAvailable:"):
+            pages = int(line.split()[1]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and (text := limit.read_text().strip()) != "max":
+        return max(0, min(pages, int(text) - int(used.read_text())))
+    return pages
+
+
+def _warm_up(model: TreeModel) -> None:
+    """One pass over one token, so that the first caller does not pay for what happens once."""
+    sequence = model.open()
+    try:
+        model.candidates([Row(sequence, np.zeros(1, np.int64), np.full(1, -1), np.zeros(1, np.int64))], 1)
+    finally:
+        model.close(sequence)

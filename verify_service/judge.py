@@ -1,0 +1,233 @@
+"""The actor that owns the target model: all sessions' rounds that are ready, one pass, verdicts; and again."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from tandem.decoding.values import Fence, Outcome, RunningDigest
+from tandem.engine.hosting import HostedModel
+from tandem.engine.verifier import Verifier
+from tandem.errors import InvalidArgument, Stale, TandemError
+from tandem.model_thread import Outlet
+from tandem.telemetry import logger
+from verify_service.events import (
+    Answer,
+    Close,
+    Committed,
+    Drain,
+    Drained,
+    Event,
+    Extend,
+    KvMissed,
+    Open,
+    Over,
+    Refused,
+    Round,
+    Stream,
+    StreamOver,
+)
+from verify_service.metrics import VerifyMetrics
+from verify_service.session import Session
+from verify_service.sessions import Limits, Sessions
+
+_log = logger("verify_service")
+
+LINGER_SECONDS = 0.0003
+"""How long a pass waits for one more round, while sessions that are being served have none ready."""
+
+_NOTHING_HELD = RunningDigest().value
+
+
+class Judge:
+    """Keeps the sessions and judges their rounds. Runs in the model thread."""
+
+    def __init__(
+        self,
+        hosted: HostedModel,
+        limits: Limits,
+        outlet: Outlet[tuple[Stream | None, Answer | Drained]],
+        metrics: VerifyMetrics,
+    ) -> None:
+        self._hosted = hosted
+        self._verifier = Verifier(hosted.model)
+        self._limits = limits
+        self._outlet = outlet
+        self._metrics = metrics
+        self._sessions = Sessions(self._verifier, limits)
+        self._over: list[Stream] = []
+        self._draining = False
+        self._handlers: dict[type, Callable[..., list[Answer]]] = {
+            Open: self._open,
+            Extend: self._extend,
+            Round: self._round,
+            Committed: self._committed,
+            Close: self._close,
+        }
+
+    def handle(self, event: Event) -> None:
+        """Takes one request; what it asks for is answered here, or by a later pass."""
+        if isinstance(event, StreamOver):
+            self._over.append(event.stream)
+        elif isinstance(event, Drain):
+            self._draining = True
+        else:
+            session_id = event.name.session_id if isinstance(event, Round) else event.session_id
+            try:
+                answers = self._handlers[type(event)](event)
+            except TandemError as error:
+                answers = [Refused(session_id, error, self._sessions.highest_epoch(session_id))]
+            except Exception as error:
+                _log.error("handling a request failed", session_id=session_id, exc_info=error)
+                self._sessions.drop(session_id)
+                answers = [Refused(session_id, error)]
+            stream = None if isinstance(event, Committed | Close) else event.stream
+            self._answer(stream, session_id, answers)
+
+    def work(self) -> float | None:
+        """One pass over the sessions that are ready."""
+        now = time.monotonic()
+        for session, answers in self._sessions.expire(now):
+            self._answer(None, session.session_id, answers, session)
+        self._outlet.flush()
+        batch = self._sessions.next_batch(self._limits.max_batch)
+        if batch:
+            self._pass(batch, now)
+        for stream in self._over:
+            self._sessions.park_all(stream)
+            self._outlet.put((stream, Over()))
+        self._over.clear()
+        if self._draining:
+            self._draining = False
+            self._outlet.put((None, Drained()))
+        self._outlet.flush()
+        self._metrics.kv_usage.set(self._hosted.kv_usage())
+        self._metrics.running.set(self._sessions.num_active)
+        if self._sessions.any_ready():
+            return 0.0
+        deadline = self._sessions.next_deadline()
+        return None if deadline == math.inf else max(0.0, deadline - time.monotonic())
+
+    def linger(self) -> float:
+        """A little while, where more rounds are to be expected than have come."""
+        return LINGER_SECONDS if self._sessions.expects_more() else 0.0
+
+    @property
+    def num_sessions(self) -> int:
+        """Sessions being served; may be read from any thread."""
+        return self._sessions.num_active
+
+    def close(self) -> None:
+        """Frees every sequence."""
+        self._sessions.close()
+        self._verifier.check_integrity()
+
+    def _pass(self, batch: list[Session], began: float) -> None:
+        try:
+            results = self._verifier.judge([(session.sequence, session.proposal) for session in batch])
+        except Exception as error:
+            # Whatever state the texts are in now, they are not served from.
+            _log.error("a pass failed", sessions=[session.session_id for session in batch], exc_info=error)
+            for session in batch:
+                self._answer(None, session.session_id, [Refused(session.session_id, error)], session)
+                self._sessions.drop(session.session_id)
+            return
+        self._metrics.batch_size.observe(len(batch))
+        for session, result in zip(batch, results, strict=True):
+            if isinstance(result, Outcome):
+                proposed = session.proposal is not None
+                answers = session.judged(result, began)
+                self._metrics.count_judged(result, proposed, answers)
+            else:
+                answers = session.failed(result)
+            self._answer(None, session.session_id, answers, session)
+
+    def _answer(
+        self, stream: Stream | None, session_id: str, answers: list[Answer], session: Session | None = None
+    ) -> None:
+        """Sends answers to the stream that asked, or to the one that a session is served on."""
+        if not answers:
+            return
+        if stream is None:
+            session = session or self._sessions.get(session_id)
+            stream = session.stream if session is not None else None
+        for answer in answers:
+            self._metrics.count_answer(answer)
+            if stream is not None:
+                self._outlet.put((stream, answer))
+
+    # ------------------------------------------------------------------------------------------ requests
+
+    def _open(self, event: Open) -> list[Answer]:
+        session = self._sessions.get(event.session_id)
+        self._check_fence(event.session_id, event.fence)
+        if session is not None and session.sequence.decoding != event.decoding:
+            if event.fence == session.fence:
+                raise InvalidArgument("a session's decoding parameters do not change; open it with those it has")
+            self._sessions.drop(event.session_id)
+            session = None
+        if session is None:
+            session = self._sessions.add(event)
+            return [session.opened(event), *session.advance()] if not event.stream.decodes else session.advance()
+        former = session.stream
+        if former is not None and former is not event.stream and event.fence != session.fence:
+            lost = Stale("a newer owner has taken the session over")
+            self._outlet.put((former, Refused(session.session_id, lost, event.fence.epoch)))
+        answers = session.reopen(event)
+        self._sessions.wake(session)
+        answers += session.advance()
+        return answers if event.stream.decodes else [session.opened(event), *answers]
+
+    def _extend(self, event: Extend) -> list[Answer]:
+        session = self._owned(event.session_id, event.fence, event.stream)
+        if session is None:
+            raise InvalidArgument("the session is not open here under this fence; open it with its whole text")
+        num_tokens = event.from_position + len(event.token_ids)
+        if num_tokens > self._hosted.max_positions:
+            raise InvalidArgument(f"{num_tokens} tokens are more than the {self._hosted.max_positions} the model holds")
+        return session.extend(event)
+
+    def _round(self, event: Round) -> list[Answer]:
+        session = self._owned(event.name.session_id, event.name.fence, event.stream)
+        if session is None:
+            return [KvMissed(event.name, 0, _NOTHING_HELD)]
+        return session.submit(event)
+
+    def _committed(self, event: Committed) -> list[Answer]:
+        session = self._sessions.get(event.session_id)
+        if session is None or session.fence != event.fence:
+            return []
+        session.commit(event.position)
+        return session.advance()
+
+    def _close(self, event: Close) -> list[Answer]:
+        session = self._sessions.get(event.session_id)
+        if session is not None and not session.fence.refuses(event.fence):
+            if session.sequence.finished:
+                self._sessions.drop(event.session_id)
+            else:
+                self._sessions.park(session)
+        return []
+
+    def _owned(self, session_id: str, fence: Fence, stream: Stream) -> Session | None:
+        """The session in the caller's name, served on the caller's stream from now on.
+
+        None where it is not open here, or not under that fence, or where the target decodes it alone.
+        """
+        self._check_fence(session_id, fence)
+        session = self._sessions.get(session_id)
+        if session is None or session.fence != fence or session.alone is not None:
+            return None
+        if session.stream is not stream:
+            session.stream = stream
+            self._sessions.wake(session)
+        return session
+
+    def _check_fence(self, session_id: str, fence: Fence) -> None:
+        seen = self._sessions.fence(session_id)
+        if seen is not None and seen.refuses(fence):
+            raise Stale(
+                f"epoch {fence.epoch} is fenced off here: epoch {seen.epoch} was seen"
+                + (" with another owner's nonce" if seen.epoch == fence.epoch else "")
+            )

@@ -1,0 +1,72 @@
+"""What the verify service counts, under the names that the field uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry
+
+from tandem.decoding.values import MAX_DRAFT_LENGTH, Outcome
+from tandem.telemetry import COUNTS, counter, gauge, histogram
+from verify_service.events import Answer, Dropped, KvMissed, Refused, Verdict
+
+_VERDICTS = ("judged", "decoded", "repeated", "superseded", "kv_miss", "dropped", "refused")
+
+
+class VerifyMetrics:
+    """Metrics of one verify replica. Counted in the model thread, read by the metrics server."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._drafts = counter(registry, "spec_decode_num_drafts", "Proposals judged.")
+        self._draft_tokens = counter(registry, "spec_decode_num_draft_tokens", "Drafted tokens judged.")
+        self._accepted_tokens = counter(
+            registry, "spec_decode_num_accepted_tokens", "Drafted tokens accepted; extra tokens do not count."
+        )
+        per_position = counter(
+            registry,
+            "spec_decode_num_accepted_tokens_per_pos",
+            "Drafted tokens accepted, by their place in the proposal, from 0.",
+            ("position",),
+        )
+        self._per_position = [per_position.labels(str(position)) for position in range(MAX_DRAFT_LENGTH)]
+        self._tokens = counter(registry, "generation_tokens", "Tokens appended to texts.")
+        self.kv_usage = gauge(registry, "kv_cache_usage_perc", "Share of the KV blocks that are taken, 0 to 1.")
+        self.running = gauge(registry, "num_requests_running", "Sessions being served.")
+        rounds = counter(registry, "rounds", "Rounds by what they were answered with.", ("verdict",))
+        self._rounds = {verdict: rounds.labels(verdict) for verdict in _VERDICTS}
+        stage = histogram(registry, "round_stage_seconds", "Where the time of a round goes.", ("stage",))
+        self._queue, self._forward, self._judge = (stage.labels(name) for name in ("queue", "forward", "judge"))
+        self.batch_size = histogram(registry, "batch_size", "Sessions in one pass of the target.", buckets=COUNTS)
+
+    def count_judged(self, outcome: Outcome, proposed: bool, answers: Sequence[Answer]) -> None:
+        """Counts one row of a pass; ``answers`` begins with its verdict where something was proposed."""
+        self._tokens.inc(len(outcome.token_ids))
+        if not proposed:
+            self._rounds["decoded"].inc()
+            self._forward.observe(outcome.timings.forward_seconds)
+            return
+        self._rounds["judged"].inc()
+        self._drafts.inc()
+        self._draft_tokens.inc(outcome.num_drafted)
+        self._accepted_tokens.inc(outcome.num_accepted)
+        for position in range(outcome.num_accepted):
+            self._per_position[position].inc()
+        verdict = answers[0]
+        if isinstance(verdict, Verdict):
+            self._queue.observe(verdict.outcome.timings.queue_seconds)
+        self._forward.observe(outcome.timings.forward_seconds)
+        self._judge.observe(outcome.timings.judge_seconds)
+
+    def count_answer(self, answer: Answer) -> None:
+        """Counts what a round was answered with; a first verdict is counted by `count_judged`."""
+        if isinstance(answer, Verdict):
+            if answer.repeated_answer:
+                self._rounds["repeated"].inc()
+            elif answer.superseded:
+                self._rounds["superseded"].inc()
+        elif isinstance(answer, KvMissed):
+            self._rounds["kv_miss"].inc()
+        elif isinstance(answer, Dropped):
+            self._rounds["dropped"].inc()
+        elif isinstance(answer, Refused):
+            self._rounds["refused"].inc()

@@ -1,0 +1,103 @@
+"""The gRPC face of the verify service: decode, hand to the model thread, encode what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc.aio
+
+from tandem.engine.hosting import HostedModel
+from tandem.errors import TandemError, Unavailable
+from tandem.model_thread import ModelThread
+from tandem.rpc.codec import Description, encode_description
+from tandem.rpc.streams import Outbox, exchange
+from tandem.v1 import types_pb2, verify_pb2, verify_pb2_grpc
+from verify_service.events import Answer, Drained, Event, Open, Over, Refused, Stream, StreamOver
+from verify_service.wire import read_decode, read_judge, session_of, write_decode, write_judge
+
+DRAINING = "this verify replica is draining; place the session on another one"
+
+
+class VerifyServicer(verify_pb2_grpc.VerifyServiceServicer):
+    """Serves `VerifyService`. Lives on the event loop; the model thread's answers arrive at `deliver`."""
+
+    def __init__(self, thread: ModelThread[Event], describe: Callable[[], Description]) -> None:
+        self._thread = thread
+        self._describe = describe
+        self._outboxes: dict[Stream, Outbox[Any]] = {}
+        self._hosted: HostedModel | None = None
+        self._draining = False
+
+    def begin(self, hosted: HostedModel) -> None:
+        """Takes work from now on."""
+        self._hosted = hosted
+
+    def refuse_new(self) -> None:
+        """Takes no new sessions and streams from now on."""
+        self._draining = True
+
+    def end_streams(self) -> None:
+        """Ends every stream, once what waits is written."""
+        for outbox in self._outboxes.values():
+            outbox.end(Unavailable(DRAINING))
+
+    def deliver(self, items: list[tuple[Stream | None, Answer | Drained]]) -> None:
+        """Sends the model thread's answers to their streams; those of streams that are gone are dropped."""
+        for stream, answer in items:
+            outbox = self._outboxes.get(stream) if stream is not None else None
+            if outbox is None or isinstance(answer, Drained) or stream is None:
+                continue
+            if isinstance(answer, Over):
+                outbox.end()
+            else:
+                outbox.put(write_decode(answer) if stream.decodes else write_judge(answer))
+
+    async def Describe(
+        self, request: types_pb2.DescribeRequest, context: grpc.aio.ServicerContext
+    ) -> types_pb2.DescribeResponse:
+        """What this replica is."""
+        return encode_description(self._describe())
+
+    async def Judge(
+        self, request_iterator: AsyncIterator[verify_pb2.JudgeRequest], context: grpc.aio.ServicerContext
+    ) -> None:
+        """Judges the rounds of one drafter's sessions."""
+        await self._serve(request_iterator, context, Stream(decodes=False), read_judge)
+
+    async def Decode(
+        self, request_iterator: AsyncIterator[verify_pb2.DecodeRequest], context: grpc.aio.ServicerContext
+    ) -> None:
+        """Decodes one orchestrator's sessions with the target alone."""
+        await self._serve(request_iterator, context, Stream(decodes=True), read_decode)
+
+    async def _serve(
+        self,
+        requests: AsyncIterator[Any],
+        context: grpc.aio.ServicerContext,
+        stream: Stream,
+        read: Callable[[Any, Stream, HostedModel], Event],
+    ) -> None:
+        hosted = self._hosted
+        if hosted is None:
+            raise Unavailable("this verify replica is still loading its model")
+        if self._draining:
+            raise Unavailable(DRAINING)
+        outbox: Outbox[Any] = Outbox()
+        self._outboxes[stream] = outbox
+
+        def accept(request: Any) -> None:
+            session_id = session_of(request)
+            try:
+                event = read(request, stream, hosted)
+                if self._draining and isinstance(event, Open):
+                    raise Unavailable(DRAINING)
+            except TandemError as error:
+                self.deliver([(stream, Refused(session_id, error))])
+            else:
+                self._thread.post(event)
+
+        try:
+            await exchange(requests, context.write, outbox, accept, lambda: self._thread.post(StreamOver(stream)))
+        finally:
+            del self._outboxes[stream]
