@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from tandem.engine.attention import ATTENTION_NAME
@@ -66,7 +67,7 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> Loade
             attn_implementation=ATTENTION_NAME,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelRefused(f"{name} cannot be loaded: {error}") from error
     model, report = loaded
     if report["missing_keys"]:
