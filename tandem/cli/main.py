@@ -9,6 +9,7 @@ import typer
 
 from tandem.cli.generate import generate
 from tandem.cli.serve import serve
+from tandem.cli.up import up
 from tandem.errors import InvalidArgument, TandemError
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(up)
 app.command()(generate)
 # What follows the role is the service's own.
 app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(serve)

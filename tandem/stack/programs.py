@@ -1,0 +1,133 @@
+"""What each process of the stack runs, and how it is known to serve."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tandem.stack.plan import Plan
+
+MODULES = {"draft": "draft_service", "verify": "verify_service", "orchestrator": "orchestrator"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A process that serves."""
+
+    pid: int
+    address: str
+    metrics: str = ""
+    """URL of its metrics; empty where it has none."""
+    http: str = ""
+    """URL of the OpenAI-compatible door; empty but for orchestrators."""
+
+
+class Program(Protocol):
+    """One process to be kept running."""
+
+    @property
+    def role(self) -> str:
+        """draft, verify, orchestrator or store."""
+
+    @property
+    def name(self) -> str:
+        """The role, numbered where there are several."""
+
+    def command(self, before: Ready | None) -> list[str]:
+        """The command line; on the ports of ``before``, the process that this one replaces."""
+
+    def look(self, pid: int) -> Ready | None:
+        """Whether the process with this pid serves by now. Cheap: called many times a second."""
+
+
+class ServiceProgram:
+    """A draft, verify or orchestrator process, which says through a file that it serves."""
+
+    def __init__(self, role: str, name: str, flags: dict[str, str], ready_file: Path) -> None:
+        """Takes the flags without their dashes; ``port`` among them may be 0."""
+        self.role = role
+        self.name = name
+        self._flags = flags
+        self._ready_file = ready_file
+
+    def command(self, before: Ready | None) -> list[str]:
+        """The service as a module, listening where it did before."""
+        self._ready_file.unlink(missing_ok=True)
+        flags = dict(self._flags)
+        if before is not None:
+            flags |= {"port": _port(before.address)}
+            if before.http:
+                flags |= {"http-port": _port(before.http)}
+            elif before.metrics:
+                flags |= {"metrics-port": _port(before.metrics.removesuffix("/metrics"))}
+        flags |= {"ready-file": str(self._ready_file)}
+        return [sys.executable, "-m", MODULES[self.role], *(part for k, v in flags.items() for part in (f"--{k}", v))]
+
+    def look(self, pid: int) -> Ready | None:
+        """Reads the ready file, which is written whole."""
+        try:
+            told: dict[str, Any] = json.loads(self._ready_file.read_text())
+        except FileNotFoundError:
+            return None
+        http = told.get("http", "")
+        metrics = told.get("metrics") or (f"{http}/metrics" if http else "")
+        return Ready(told["pid"], told["address"], metrics, http)
+
+
+def model_programs(plan: Plan, folder: Path) -> list[ServiceProgram]:
+    """The verify and draft processes of a plan; their ready files go to ``folder``."""
+    models = plan.models
+    common = {"port": "0", "dtype": models.dtype, "log-level": _log_level(plan)}
+    if models.threads is not None:
+        common["threads"] = str(models.threads)
+    roles = (
+        ("verify", plan.counts.verifies, "target", models.target),
+        ("draft", plan.counts.drafts, "draft", models.draft),
+    )
+    programs = []
+    for role, count, flag, model in roles:
+        flags = common if model is None else {flag: model} | common
+        for index in range(count):
+            name = numbered(role, index, count)
+            programs.append(ServiceProgram(role, name, flags, folder / f"{name}.json"))
+    return programs
+
+
+def orchestrator_programs(
+    plan: Plan, redis_url: str, replicas: dict[str, list[str]], folder: Path
+) -> list[ServiceProgram]:
+    """The orchestrator processes of a plan.
+
+    Args:
+        plan: what to start.
+        redis_url: the store.
+        replicas: addresses by role, ``verify`` and ``draft``.
+        folder: where ready files go.
+    """
+    flags = {"host": plan.doors.host, "redis-url": redis_url, "log-level": _log_level(plan)} | dict(plan.defaults)
+    flags |= {role: ",".join(addresses) for role, addresses in replicas.items()}
+    if plan.models.target is not None:
+        flags["tokenizer"] = plan.models.target
+    programs = []
+    for index in range(plan.counts.orchestrators):
+        name = numbered("orchestrator", index, plan.counts.orchestrators)
+        port, http_port = plan.doors.of(index)
+        doors = {"port": str(port), "http-port": str(http_port)}
+        programs.append(ServiceProgram("orchestrator", name, flags | doors, folder / f"{name}.json"))
+    return programs
+
+
+def numbered(role: str, index: int, count: int) -> str:
+    """The role, with its number from 1 where there are several."""
+    return role if count == 1 else f"{role}-{index + 1}"
+
+
+def _log_level(plan: Plan) -> str:
+    return "warning" if plan.log_dir is None else "info"
+
+
+def _port(address: str) -> str:
+    return address.rsplit(":", 1)[1].rstrip("/")
