@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check protos lint format clean
+.PHONY: setup demo test check protos lint lint-protos format clean
 
 setup: $(READY)
 
@@ -31,7 +31,12 @@ format: $(READY)
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-check: lint test
+# buf comes from npm; where that is absent the Python side of the contract is still tested.
+lint-protos:
+	@if command -v npx >/dev/null; then cd protos && npx --yes @bufbuild/buf@1 lint; \
+	else echo "lint-protos: skipped, npx (Node.js) is not installed"; fi
+
+check: lint lint-protos test
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -35,3 +35,7 @@ def main() -> None:
     except TandemError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InvalidArgument) else 1)
+
+
+if __name__ == "__main__":
+    main()
