@@ -1,0 +1,24 @@
+"""``python -m orchestrator``."""
+
+from __future__ import annotations
+
+import sys
+
+from orchestrator.service import Orchestrator
+from orchestrator.settings import OrchestratorSettings
+from tandem.rpc.server import Listen, run, serve
+from tandem.telemetry import configure_logging, new_registry
+
+
+async def main() -> None:
+    """Serves until told to stop."""
+    settings = OrchestratorSettings.load(sys.argv[1:])
+    configure_logging("orchestrator", settings.log_level)
+    registry = new_registry()
+    service = Orchestrator(settings, registry)
+    listen = Listen(settings.host, settings.port, None, settings.ready_file)
+    await serve(service, listen, registry)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

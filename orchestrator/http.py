@@ -1,0 +1,83 @@
+"""The HTTP door, in the same event loop: metrics and probes. Other doors add their routes to the same application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from tandem.errors import InvalidArgument
+
+BACKLOG = 512
+
+
+def application(
+    registry: CollectorRegistry, why_not_ready: Callable[[], Awaitable[str]], routes: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """The application. ``why_not_ready`` is empty once requests can be served; ``routes`` are further doors."""
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def readyz(request: Request) -> Response:
+        reason = await why_not_ready()
+        return PlainTextResponse(f"{reason or 'ready'}\n", status_code=503 if reason else 200)
+
+    own = [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
+    return Starlette(routes=[*own, *routes])
+
+
+class HttpServer:
+    """Serves an application from `start` to `close`, as a task of this event loop."""
+
+    def __init__(self, app: Starlette, host: str, port: int) -> None:
+        """Binds at once; port 0 picks a free one.
+
+        Raises:
+            InvalidArgument: the port is taken, or the interface is not this machine's.
+        """
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            raise InvalidArgument(
+                f"cannot listen on {host}:{port} for HTTP: {os.strerror(error.errno or 0)}; choose another --http-port"
+            ) from None
+        reachable = socket.gethostname() if host in ("0.0.0.0", "::") else host
+        shown = f"[{reachable}]" if ":" in reachable else reachable
+        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+        )
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts serving."""
+        self._task = asyncio.create_task(self._server.serve([self._socket]), name="http")
+
+    async def close(self) -> None:
+        """Ends within about a second."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the process's: `tandem.rpc.server` has them."""
+        yield

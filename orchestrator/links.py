@@ -1,0 +1,301 @@
+"""Links: what the orchestrator keeps open to each replica, come what may, and whom it accepts as one."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Literal
+
+import grpc
+import grpc.aio
+
+from orchestrator.leases import Judged, Lease, LeaseOver, Work
+from tandem.decoding.rng import DRAWING_VERSION
+from tandem.decoding.values import Fence
+from tandem.errors import InvalidArgument, ModelRefused, Stale, TandemError, Unavailable
+from tandem.rpc import codec
+from tandem.rpc.channel import open_channel
+from tandem.rpc.status import error_of, error_of_refusal
+from tandem.telemetry import logger
+from tandem.tokenization import Tokenizer
+from tandem.v1 import draft_pb2, draft_pb2_grpc, types_pb2, verify_pb2, verify_pb2_grpc
+
+DESCRIBE_SECONDS = 5.0
+FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.05, 1.0
+
+State = Literal["connecting", "accepted", "refused", "down"]
+
+
+class Link(ABC):
+    """A connection to one replica and its one stream, kept up by a task of its own from `start` to `close`.
+
+    *connecting* until first heard of; *accepted* while the stream is open and the replica fits; *refused* while it
+    answers but does not fit; *down* otherwise. ``reason`` tells why not accepted.
+    """
+
+    role: Literal["draft", "verify"]
+
+    def __init__(self, address: str, tokenizer: Tokenizer, on_change: Callable[[], None]) -> None:
+        self.address = address
+        self.state: State = "connecting"
+        self.reason = f"{self.role} replica {address} has not answered yet"
+        self.description: codec.Description | None = None
+        self.num_sessions = 0
+        """Sessions placed here by this orchestrator, through whichever stream."""
+        self._tokenizer = tokenizer
+        self._on_change = on_change
+        self._leases: dict[str, Lease] = {}
+        self._outbox: asyncio.Queue[Any] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        self._log = logger("orchestrator.links").bind(replica=address, replica_role=self.role)
+
+    @property
+    def name(self) -> str:
+        """Role and address, for messages."""
+        return f"{self.role} replica {self.address}"
+
+    def start(self) -> None:
+        """Starts keeping the connection up."""
+        self._task = asyncio.create_task(self._keep_up(), name=f"link to {self.name}")
+
+    async def close(self) -> None:
+        """Ends the stream and every lease on it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def end_lease(self, lease: Lease, *, tell: bool) -> None:
+        """Forgets a lease and tells the replica, unless a newer lease of the session has taken its place."""
+        if self._leases.get(lease.session_id) is lease:
+            del self._leases[lease.session_id]
+            if tell:
+                self._outbox.put_nowait(self._released(lease.session_id, lease.fence))
+
+    def send_committed(self, session_id: str, fence: Fence, position: int) -> None:
+        """Passes a commit watermark on."""
+        watermark = types_pb2.CommitWatermark(session_id=session_id, fence=codec.encode_fence(fence), position=position)
+        self._outbox.put_nowait(self._committed(watermark))
+
+    def _begin(self, work: Work, request: Any) -> Lease:
+        if self.state != "accepted":
+            raise Unavailable(self.reason)
+        older = self._leases.get(work.session_id)
+        lease = self._leases[work.session_id] = Lease(self, work)
+        if older is not None:
+            older.deliver(LeaseOver(Stale("another stream has taken the session over")))
+        # The outbox holds at most a few messages of each session, which waits for an outcome before it adds another.
+        self._outbox.put_nowait(request)
+        return lease
+
+    def _deliver(self, session_id: str, event: Judged | LeaseOver) -> None:
+        lease = self._leases.get(session_id)
+        if lease is not None:  # else it was released, and this is late
+            if isinstance(event, LeaseOver):
+                del self._leases[session_id]
+            lease.deliver(event)
+
+    async def _keep_up(self) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        try:
+            while True:
+                state, reason = await self._connect_and_serve()
+                if self.state == "accepted":
+                    backoff = FIRST_BACKOFF_SECONDS
+                self._become(state, reason)
+                self._end_all(Unavailable(reason))
+                await asyncio.sleep(backoff)
+                backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
+        finally:
+            self._become("down", "the orchestrator is stopping")
+            self._end_all(Unavailable(self.reason))
+
+    async def _connect_and_serve(self) -> tuple[State, str]:
+        """Serves the stream until it ends; returns what the link is then, and why."""
+        async with open_channel(self.address) as channel:
+            try:
+                answer = await self._describe(channel)
+                description = codec.decode_description(answer)
+                if description.lifecycle != "ready":
+                    return "down", f"{self.name} is {description.lifecycle}"
+                self._check(description)
+                self.description = description
+                self._outbox = asyncio.Queue()
+                call = self._open(channel)
+                self._become("accepted", "")
+                await self._serve(call)
+                return "down", f"{self.name} ended its stream"
+            except grpc.aio.AioRpcError as error:
+                found = error_of(error)
+                kind: State = "refused" if isinstance(found, InvalidArgument) else "down"
+                return kind, f"{self.name} cannot be used: {found}"
+            except InvalidArgument as error:
+                return "refused", str(error)
+
+    async def _serve(self, call: Any) -> None:
+        sender = asyncio.create_task(self._send(call), name=f"requests to {self.name}")
+        try:
+            async for response in call:
+                try:
+                    self._receive(response)
+                except InvalidArgument as error:  # a message that breaks its bounds: a peer not to be trusted further
+                    raise InvalidArgument(f"{self.name} broke the contract: {error}") from None
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+            call.cancel()
+
+    async def _send(self, call: Any) -> None:
+        while True:
+            await call.write(await self._outbox.get())
+
+    def _check(self, description: codec.Description) -> None:
+        """Raises `ModelRefused` when this replica does not fit this orchestrator."""
+        if description.role != self.role:
+            raise ModelRefused(f"{self.address} is a {description.role or 'nameless'} service; expected {self.role}")
+        if description.drawing_version != DRAWING_VERSION:
+            raise ModelRefused(
+                f"{self.name} draws by version {description.drawing_version}; this side expects {DRAWING_VERSION}"
+            )
+        if description.tokenizer_digest != self._tokenizer.digest:
+            raise ModelRefused(
+                f"{self.name} (model {description.model}) has another tokenizer than the orchestrator: digest "
+                f"{description.tokenizer_digest[:12] or 'none'} instead of {self._tokenizer.digest[:12]}. Draft and "
+                "target must share one vocabulary; use a pair of the same family"
+            )
+
+    def _become(self, state: State, reason: str) -> None:
+        if (state, reason) == (self.state, self.reason):
+            return
+        if state == "accepted":
+            assert self.description is not None
+            self._log.info("replica accepted", model=self.description.model, instance=self.description.instance_id)
+        elif state == "refused":
+            self._log.error("replica refused", reason=reason)
+        elif self.state == "accepted":
+            self._log.warning("replica lost", reason=reason)
+        self.state, self.reason = state, reason
+        self._on_change()
+
+    def _end_all(self, error: TandemError) -> None:
+        leases, self._leases = self._leases, {}
+        for lease in leases.values():
+            lease.deliver(LeaseOver(error, at_verify=self.role == "verify"))
+
+    @abstractmethod
+    async def _describe(self, channel: grpc.aio.Channel) -> types_pb2.DescribeResponse:
+        """Asks the replica what it is."""
+
+    @abstractmethod
+    def _open(self, channel: grpc.aio.Channel) -> Any:
+        """Opens the stream."""
+
+    @abstractmethod
+    def _receive(self, response: Any) -> None:
+        """Hands one message of the stream to its session."""
+
+    @abstractmethod
+    def _committed(self, watermark: types_pb2.CommitWatermark) -> Any:
+        """The stream's message that carries a watermark."""
+
+    @abstractmethod
+    def _released(self, session_id: str, fence: Fence) -> Any:
+        """The stream's message that takes a session back."""
+
+
+class DraftLink(Link):
+    """A draft replica, which runs rounds against a verify replica and reports their outcomes."""
+
+    role = "draft"
+
+    def grant(self, work: Work, verify_address: str, lease_seconds: float, round_timeout_seconds: float) -> Lease:
+        """Leases a session's rounds to this replica.
+
+        Raises:
+            Unavailable: it is not accepted now.
+        """
+        grant = draft_pb2.GrantLease(
+            session_id=work.session_id,
+            fence=codec.encode_fence(work.fence),
+            decoding=codec.encode_decoding(work.decoding),
+            token_ids=work.token_ids,
+            verify_address=verify_address,
+            lease_seconds=lease_seconds,
+            round_timeout_seconds=round_timeout_seconds,
+        )
+        return self._begin(work, draft_pb2.LeaseRequest(grant=grant))
+
+    async def _describe(self, channel: grpc.aio.Channel) -> types_pb2.DescribeResponse:
+        stub: Any = draft_pb2_grpc.DraftServiceStub(channel)  # type: ignore[no-untyped-call]
+        answer: types_pb2.DescribeResponse = await stub.Describe(types_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
+        return answer
+
+    def _open(self, channel: grpc.aio.Channel) -> Any:
+        return draft_pb2_grpc.DraftServiceStub(channel).Lease()  # type: ignore[no-untyped-call]
+
+    def _receive(self, response: draft_pb2.LeaseResponse) -> None:
+        match response.WhichOneof("body"):
+            case "outcome":
+                name = codec.decode_round_name(response.outcome.name)
+                self._deliver(name.session_id, Judged(name, codec.decode_outcome(response.outcome.outcome)))
+            case "ended":
+                refusal = response.ended.refusal
+                over = LeaseOver(error_of_refusal(refusal), refusal.highest_epoch, response.ended.verify_failed)
+                self._deliver(refusal.session_id, over)
+            case _:
+                raise InvalidArgument("a lease response has no body")
+
+    def _committed(self, watermark: types_pb2.CommitWatermark) -> Any:
+        return draft_pb2.LeaseRequest(committed=watermark)
+
+    def _released(self, session_id: str, fence: Fence) -> Any:
+        release = draft_pb2.ReleaseLease(session_id=session_id, fence=codec.encode_fence(fence))
+        return draft_pb2.LeaseRequest(release=release)
+
+
+class VerifyLink(Link):
+    """A verify replica, decoding alone."""
+
+    role = "verify"
+
+    def decode(self, work: Work, timeout_seconds: float) -> Lease:
+        """Has the target decode a session alone. ``timeout_seconds`` is the request's deadline; 0 is none.
+
+        Raises:
+            Unavailable: it is not accepted now.
+        """
+        opening = verify_pb2.OpenSequence(
+            session_id=work.session_id,
+            fence=codec.encode_fence(work.fence),
+            decoding=codec.encode_decoding(work.decoding),
+            token_ids=work.token_ids,
+            timeout_seconds=timeout_seconds,
+        )
+        return self._begin(work, verify_pb2.DecodeRequest(open=opening))
+
+    async def _describe(self, channel: grpc.aio.Channel) -> types_pb2.DescribeResponse:
+        stub: Any = verify_pb2_grpc.VerifyServiceStub(channel)  # type: ignore[no-untyped-call]
+        answer: types_pb2.DescribeResponse = await stub.Describe(types_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
+        return answer
+
+    def _open(self, channel: grpc.aio.Channel) -> Any:
+        return verify_pb2_grpc.VerifyServiceStub(channel).Decode()  # type: ignore[no-untyped-call]
+
+    def _receive(self, response: verify_pb2.DecodeResponse) -> None:
+        match response.WhichOneof("body"):
+            case "decoded":
+                name = codec.decode_round_name(response.decoded.name)
+                self._deliver(name.session_id, Judged(name, codec.decode_outcome(response.decoded.outcome)))
+            case "refused":
+                refusal = response.refused
+                over = LeaseOver(error_of_refusal(refusal), refusal.highest_epoch, at_verify=True)
+                self._deliver(refusal.session_id, over)
+            case _:
+                raise InvalidArgument("a decode response has no body")
+
+    def _committed(self, watermark: types_pb2.CommitWatermark) -> Any:
+        return verify_pb2.DecodeRequest(committed=watermark)
+
+    def _released(self, session_id: str, fence: Fence) -> Any:
+        close = verify_pb2.CloseSequence(session_id=session_id, fence=codec.encode_fence(fence))
+        return verify_pb2.DecodeRequest(close=close)

@@ -1,0 +1,115 @@
+"""Which replicas a session runs on: where its KV may be, then where the fewest sessions are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
+
+from orchestrator.links import DraftLink, Link, VerifyLink
+from tandem.errors import ModelRefused
+from tandem.requests import Limits
+from tandem.tokenization import Tokenizer
+
+AnyLink = TypeVar("AnyLink", bound=Link)
+
+
+class Placement:
+    """The replicas this orchestrator knows. Owner of their links."""
+
+    def __init__(self, tokenizer: Tokenizer, verify: Sequence[str], draft: Sequence[str]) -> None:
+        self._changed = asyncio.Event()
+        self._vocab_size = tokenizer.vocab_size
+        self.verify_links = [VerifyLink(address, tokenizer, self.wake) for address in verify]
+        self.draft_links = [DraftLink(address, tokenizer, self.wake) for address in draft]
+
+    def start(self) -> None:
+        """Starts keeping every replica's link up."""
+        for link in (*self.verify_links, *self.draft_links):
+            link.start()
+
+    async def close(self) -> None:
+        """Ends all links."""
+        await asyncio.gather(*(link.close() for link in (*self.verify_links, *self.draft_links)))
+
+    def verify_for(
+        self, target: str | None, preferred: Collection[str] = (), avoided: Collection[str] = ()
+    ) -> VerifyLink | None:
+        """An accepted verify replica; one that runs ``target`` (a digest of weights) where the session has begun.
+
+        One to be avoided is taken all the same when there is no other: it may have recovered.
+        """
+        fitting = [link for link in accepted(self.verify_links) if target in (None, weights_digest(link))]
+        return _best(fitting, preferred, avoided)
+
+    def draft_for(
+        self, preferred: Collection[str] = (), avoided: Collection[str] = (), refused: Collection[str] = ()
+    ) -> DraftLink | None:
+        """An accepted draft replica: none of those ``refused``, one of those ``avoided`` only for want of another."""
+        fitting = [link for link in accepted(self.draft_links) if link.address not in refused]
+        return _best(fitting, preferred, avoided)
+
+    def check_drafting(self) -> None:
+        """Raises `ModelRefused` when draft replicas answer, and every one of them is of a pair that does not match.
+
+        A draft replica that is merely absent is no error: the target decodes alone.
+        """
+        refused = [link for link in self.draft_links if link.state == "refused"]
+        if refused and not accepted(self.draft_links):
+            raise ModelRefused(
+                f"nothing can be drafted: {'; '.join(link.reason for link in refused)}. "
+                "Methods without a draft model (autoregressive, mtjd) can still be used"
+            )
+
+    def check_verifying(self) -> None:
+        """Raises `ModelRefused` when every verify replica answers, and none fits."""
+        if self.verify_links and all(link.state == "refused" for link in self.verify_links):
+            raise ModelRefused("; ".join(link.reason for link in self.verify_links))
+
+    def why_no_verify(self) -> str:
+        """What to tell whoever waits for a verify replica."""
+        reasons = [link.reason for link in self.verify_links if link.state != "accepted"]
+        return "no verify replica can be used: " + ("; ".join(reasons) or "none of this session's target is left")
+
+    def limits(self, *, drafted: bool) -> Limits:
+        """Bounds of ids and lengths, by every replica that a request may come to run on; at least one must verify."""
+        verify = [link.description for link in accepted(self.verify_links) if link.description is not None]
+        draft = [link.description for link in accepted(self.draft_links) if link.description is not None]
+        known = [*verify, *draft] if drafted else verify
+        return Limits(
+            vocab_size=min(self._vocab_size, *(found.vocab_size for found in known)),
+            max_positions=min(found.max_positions for found in known),
+            eos_token_ids=verify[0].eos_token_ids,
+        )
+
+    async def wait(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Waits until ``condition`` holds, looking again whenever a replica comes or goes; whether it came to hold."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while not condition():
+                    await self._changed.wait()
+        except TimeoutError:
+            return condition()
+        return True
+
+    def wake(self) -> None:
+        """Has everybody who waits look again."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def accepted(links: Sequence[AnyLink]) -> list[AnyLink]:
+    """Those of ``links`` that can be used now."""
+    return [link for link in links if link.state == "accepted"]
+
+
+def weights_digest(link: Link) -> str | None:
+    """Digest of the weights that a replica runs."""
+    return link.description.weights_digest if link.description else None
+
+
+def _best(links: Sequence[AnyLink], preferred: Collection[str], avoided: Collection[str]) -> AnyLink | None:
+    def rank(link: AnyLink) -> tuple[bool, bool, int]:
+        return link.address in avoided, link.address not in preferred, link.num_sessions
+
+    return min(links, key=rank, default=None)

@@ -1,0 +1,157 @@
+"""The orchestrator as a service: what it is made of, in which order it starts and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+
+import grpc.aio
+from prometheus_client import CollectorRegistry
+
+from orchestrator.http import HttpServer, application
+from orchestrator.metrics import Metrics
+from orchestrator.placement import Placement, accepted
+from orchestrator.servicer import GenerationServicer
+from orchestrator.session import Surroundings
+from orchestrator.session_store import SessionStore
+from orchestrator.sessions import Sessions
+from orchestrator.settings import OrchestratorSettings
+from tandem.decoding.methods import METHODS
+from tandem.decoding.rng import DRAWING_VERSION
+from tandem.errors import Unavailable
+from tandem.models import shipped
+from tandem.rpc.codec import Description, Lifecycle
+from tandem.telemetry import logger
+from tandem.tokenization import Tokenizer
+from tandem.v1 import generation_pb2_grpc
+
+DRAIN_PATIENCE_SECONDS = 2.0
+"""For running texts to end by themselves, once told to stop."""
+
+SAY_EVERY_SECONDS = 10.0
+
+
+class Orchestrator:
+    """The service that `tandem.rpc.server` runs."""
+
+    role = "orchestrator"
+    grpc_name = "tandem.v1.GenerationService"
+
+    def __init__(self, settings: OrchestratorSettings, registry: CollectorRegistry) -> None:
+        """Reads the tokenizer; connects to nothing yet.
+
+        Raises:
+            ModelRefused: there is no tokenizer where the settings say.
+            InvalidArgument: a setting cannot be used.
+        """
+        self._settings = settings
+        self._tokenizer_name = settings.tokenizer or str(shipped("target"))
+        tokenizer = Tokenizer.from_pretrained(self._tokenizer_name)
+        self._tokenizer = tokenizer
+        self._store = SessionStore(settings.redis_url, settings.lifetimes)
+        self._placement = Placement(tokenizer, settings.verify, settings.draft)
+        around = Surroundings(self._store, self._placement, tokenizer, Metrics(registry), settings.patience)
+        self._sessions = Sessions(around, settings.defaults, settings.max_sessions)
+        self._http = HttpServer(application(registry, self._why_not_ready), settings.host, settings.http_port)
+        self._instance_id = secrets.token_hex(8)
+        self._lifecycle: Lifecycle = "starting"
+        self._log = logger("orchestrator")
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the generation service."""
+        servicer = GenerationServicer(self._sessions, self.describe)
+        generation_pb2_grpc.add_GenerationServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+
+    def describe(self) -> Description:
+        """What this orchestrator serves: the target, as its verify replicas have it."""
+        verify = [link.description for link in accepted(self._placement.verify_links) if link.description is not None]
+        served = verify[0] if verify else None
+        can_draft = bool(accepted(self._placement.draft_links))
+        limits = self._placement.limits(drafted=can_draft) if served else None
+        return Description(
+            role=self.role,
+            instance_id=self._instance_id,
+            drawing_version=DRAWING_VERSION,
+            lifecycle=self._lifecycle,
+            model=served.model if served else self._tokenizer_name,
+            weights_digest=served.weights_digest if served else "",
+            tokenizer_digest=self._tokenizer.digest,
+            vocab_size=limits.vocab_size if limits else self._tokenizer.vocab_size,
+            max_positions=limits.max_positions if limits else 0,
+            methods=tuple(METHODS),
+            eos_token_ids=limits.eos_token_ids if limits else (),
+            dtype=served.dtype if served else "",
+            num_sessions=self._sessions.num_followed,
+        )
+
+    async def start(self) -> None:
+        """Waits for the store and for a verify replica, and for a while for the other replicas.
+
+        Raises:
+            Unavailable: the store does not answer.
+            ModelRefused: all verify replicas answer, and none fits.
+        """
+        self._http.start()
+        self._placement.start()
+        await self._await_store()
+        await self._await_verify()
+        placement = self._placement
+        links = [*placement.verify_links, *placement.draft_links]
+        # A draft replica that is still loading would have the first texts decoded by the target alone.
+        answered = lambda: all(link.state in ("accepted", "refused") for link in links)  # noqa: E731
+        if not await placement.wait(answered, self._settings.startup_timeout):
+            missing = [link.reason for link in links if link.state not in ("accepted", "refused")]
+            self._log.warning("serving without some replicas", reasons=missing)
+        self._lifecycle = "ready"
+
+    def ready_fields(self) -> Mapping[str, str]:
+        """Where HTTP is served."""
+        return {"http": self._http.url, "metrics": f"{self._http.url}/metrics"}
+
+    def is_alive(self) -> bool:
+        """The event loop runs, or nobody would be asking; peers and store have no say."""
+        return True
+
+    async def drain(self) -> None:
+        """Lets texts end for a while; the rest is told to resume elsewhere."""
+        self._lifecycle = "draining"
+        await self._sessions.drain(DRAIN_PATIENCE_SECONDS)
+
+    async def close(self) -> None:
+        """Closes what `start` opened."""
+        await self._sessions.close()
+        await self._placement.close()
+        await self._store.close()
+        await self._http.close()
+
+    async def _await_store(self) -> None:
+        give_up = time.monotonic() + self._settings.startup_timeout
+        while True:
+            try:
+                return await self._store.ping()
+            except Unavailable as error:
+                if time.monotonic() > give_up:
+                    raise Unavailable(f"{error}. Is redis_url right, and Redis running there?") from None
+                await asyncio.sleep(0.1)
+
+    async def _await_verify(self) -> None:
+        placement = self._placement
+        settled = lambda: (  # noqa: E731
+            bool(accepted(placement.verify_links)) or all(link.state == "refused" for link in placement.verify_links)
+        )
+        while not await placement.wait(settled, SAY_EVERY_SECONDS):
+            self._log.warning("waiting", reason=placement.why_no_verify())
+        placement.check_verifying()
+
+    async def _why_not_ready(self) -> str:
+        if self._lifecycle != "ready":
+            return self._lifecycle
+        if not accepted(self._placement.verify_links):
+            return self._placement.why_no_verify()
+        try:
+            await self._store.ping()
+        except Unavailable as error:
+            return str(error)
+        return ""

@@ -1,0 +1,205 @@
+"""GenerationService: messages to requests, events to messages; nothing is decided here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import grpc.aio
+
+from orchestrator.events import Committed, Event, Finished, Started
+from orchestrator.session import Session
+from orchestrator.sessions import GenerationRequest, Sessions
+from tandem.errors import InvalidArgument
+from tandem.generation import FinishReason, Options
+from tandem.rpc import codec
+from tandem.v1 import generation_pb2 as pb
+from tandem.v1 import generation_pb2_grpc, types_pb2
+
+MAX_TEXT_CHARACTERS = 4_194_304
+
+_REASONS: dict[FinishReason, pb.FinishReason] = {
+    "stop": pb.FINISH_REASON_STOP,
+    "length": pb.FINISH_REASON_LENGTH,
+    "cancelled": pb.FINISH_REASON_CANCELLED,
+}
+_UNSERVED = (
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "grammar_id",
+    "num_top_log_probs",
+    "cache_salt",
+)
+_OPTIONAL = ("draft_length", "beam_width", "threshold", "temperature", "top_k", "top_p", "min_p", "seed", "max_tokens")
+
+Response = TypeVar("Response", pb.GenerateResponse, pb.ResumeResponse)
+
+
+class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
+    """Answers clients."""
+
+    def __init__(self, sessions: Sessions, describe: Callable[[], codec.Description]) -> None:
+        self._sessions = sessions
+        self._describe = describe
+
+    async def Describe(
+        self, request: types_pb2.DescribeRequest, context: grpc.aio.ServicerContext
+    ) -> types_pb2.DescribeResponse:
+        """What this orchestrator serves."""
+        return codec.encode_description(self._describe())
+
+    async def Generate(self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext) -> None:
+        """Starts a session and streams it."""
+        arrived = time.monotonic()
+        asked = GenerationRequest(decode_prompt(request), decode_options(request), arrived, _deadline(context, arrived))
+        await self._stream(await self._sessions.start(asked), context, pb.GenerateResponse)
+
+    async def Resume(self, request: pb.ResumeRequest, context: grpc.aio.ServicerContext) -> None:
+        """Streams the rest of a session."""
+        arrived = time.monotonic()
+        if request.token_ids:
+            codec.check_text(request.token_ids)
+        session = await self._sessions.resume(
+            codec.check_session_id(request.session_id),
+            request.position,
+            codec.check_digest(request.digest),
+            request.token_ids,
+            arrived=arrived,
+            deadline=_deadline(context, arrived),
+        )
+        await self._stream(session, context, pb.ResumeResponse)
+
+    async def Cancel(self, request: pb.CancelRequest, context: grpc.aio.ServicerContext) -> pb.CancelResponse:
+        """Ends a session."""
+        await self._sessions.cancel(codec.check_session_id(request.session_id))
+        return pb.CancelResponse()
+
+    async def GetSession(
+        self, request: pb.GetSessionRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetSessionResponse:
+        """Tells where a session stands."""
+        record = await self._sessions.find(codec.check_session_id(request.session_id))
+        return pb.GetSessionResponse(
+            session_id=record.session_id,
+            position=record.position,
+            digest=record.digest,
+            epoch=record.fence.epoch,
+            finished=record.ended is not None,
+            reason=_REASONS[record.ended] if record.ended else pb.FINISH_REASON_UNSPECIFIED,
+            decoding=codec.encode_decoding(record.setup.decoding),
+            kv_references=[
+                pb.KvReference(
+                    role=reference.role, address=reference.address, position=reference.position, epoch=reference.epoch
+                )
+                for reference in record.kv_references
+            ],
+        )
+
+    async def _stream(self, session: Session, context: grpc.aio.ServicerContext, response: type[Response]) -> None:
+        # A write waits while the client's transport window and buffer are full. The session waits with it: it has
+        # one event in hand and asks for no further commit, so a slow reader pauses itself and nobody else.
+        async with self._sessions.follow(session) as events:
+            async for event in events:
+                await context.write(encode_event(event, response))
+
+
+def decode_prompt(request: pb.GenerateRequest) -> str | tuple[int, ...]:
+    """The prompt of a request.
+
+    Raises:
+        InvalidArgument: there is none, or it is too long.
+    """
+    match request.WhichOneof("prompt"):
+        case "text":
+            length = len(request.text)
+            if not 1 <= length <= MAX_TEXT_CHARACTERS:
+                raise InvalidArgument(f"the prompt has {length} characters; expected 1 to {MAX_TEXT_CHARACTERS}")
+            return request.text
+        case "token_ids":
+            return tuple(codec.check_text(request.token_ids.ids, "the prompt"))
+        case _:
+            raise InvalidArgument("the request has no prompt; expected text or token_ids")
+
+
+def decode_options(request: pb.GenerateRequest) -> Options:
+    """The options of a request; what nobody serves yet is refused by name.
+
+    Raises:
+        InvalidArgument: an option that is not served, or a name that is too long.
+    """
+    for name in _UNSERVED:
+        if getattr(request, name):
+            raise InvalidArgument(f"{name} is not served by this version; leave it out")
+    if len(request.method) > 64:
+        raise InvalidArgument(f"method has {len(request.method)} characters; at most 64 are accepted")
+    given = {name: getattr(request, name) for name in _OPTIONAL if request.HasField(name)}
+    always: Options = {
+        "method": request.method,
+        "stop": tuple(request.stop),
+        "ignore_eos": request.ignore_eos,
+        "trace": request.trace,
+    }
+    return cast(Options, always | given)
+
+
+def encode_event(event: Event, response: type[Response]) -> Response:
+    """An event as the stream's message."""
+    match event:
+        case Committed():
+            return response(part=_encode_part(event))
+        case Started():
+            return response(
+                started=pb.SessionStarted(
+                    session_id=event.session_id,
+                    prompt_token_ids=event.prompt_token_ids,
+                    decoding=codec.encode_decoding(event.decoding),
+                )
+            )
+        case Finished():
+            return response(finished=_encode_finished(event))
+
+
+def _encode_part(event: Committed) -> pb.TextPart:
+    part = pb.TextPart(
+        position=event.position,
+        digest=event.digest,
+        token_ids=event.token_ids,
+        text=event.text,
+        log_probs=event.log_probs,
+    )
+    if event.traced is not None:
+        part.rounds.add(position=event.position, outcome=codec.encode_outcome(event.traced))
+    return part
+
+
+def _encode_finished(event: Finished) -> pb.SessionFinished:
+    usage = event.usage
+    return pb.SessionFinished(
+        reason=_REASONS[event.reason],
+        stop=event.stop,
+        usage=pb.Usage(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            method=usage.method,
+            mean_acceptance_length=usage.mean_acceptance_length,
+            draft_acceptance_rate=usage.draft_acceptance_rate,
+            acceptance_histogram=usage.acceptance_histogram,
+            num_spec_steps=usage.num_spec_steps,
+            num_accepted_draft_tokens=usage.num_accepted_draft_tokens,
+            num_draft_tokens=usage.num_draft_tokens,
+            num_target_passes=usage.num_target_passes,
+            output_perplexity=usage.output_perplexity,
+            time_to_first_token_seconds=usage.time_to_first_token_seconds,
+            time_per_output_token_seconds=usage.time_per_output_token_seconds,
+            output_negative_log_likelihood=usage.output_negative_log_likelihood,
+        ),
+    )
+
+
+def _deadline(context: grpc.aio.ServicerContext, now: float) -> float | None:
+    """When the request's deadline passes, by `time.monotonic`; None where it has none."""
+    remaining = context.time_remaining()
+    # gRPC tells of no deadline by None or by one in a far future.
+    return None if remaining is None or remaining > 10**7 else now + remaining

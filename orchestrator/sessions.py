@@ -1,0 +1,265 @@
+"""All sessions that this orchestrator runs: how they begin, are found again, and end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+
+from orchestrator.events import Event, Finished
+from orchestrator.placement import accepted, weights_digest
+from orchestrator.records import CommittedRound, SessionRecord, Setup
+from orchestrator.session import Session, Surroundings
+from tandem.cut import Cutter
+from tandem.decoding.methods import method
+from tandem.decoding.rng import DRAWING_VERSION
+from tandem.decoding.values import MAX_TOKENS, Fence, RunningDigest, Speculation
+from tandem.errors import Cancelled, DataLoss, ModelRefused, Overloaded, Stale, TandemError, Unavailable
+from tandem.generation import Options
+from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
+from tandem.rpc.codec import check_token_ids
+from tandem.rpc.status import code_of
+from tandem.telemetry import logger
+
+LONG_TEXT = 20_000
+"""Characters from which a prompt is tokenised in another thread, so that nobody else waits for it."""
+
+ANY_MODEL = Limits(vocab_size=1 << 32, max_positions=2 * MAX_TOKENS, eos_token_ids=())
+
+FIRST_ANSWER_SECONDS = 2.0
+PLACEMENT_SECONDS = 5.0
+"""How long a new request waits for replicas that have not answered yet, and for a first verify replica."""
+
+RETRY_AFTER_SECONDS = 1.0
+
+LAST_WORDS_SECONDS = 0.5
+"""For the streams to tell their clients that this orchestrator is stopping."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What a client asks for."""
+
+    prompt: str | tuple[int, ...]
+    options: Options
+    arrived: float
+    """By `time.monotonic`, as the deadline."""
+    deadline: float | None = None
+
+
+class Sessions:
+    """The front desk. Owner: the servicer; the tasks it starts end with `close`."""
+
+    def __init__(self, around: Surroundings, defaults: Speculation, max_sessions: int) -> None:
+        self._around = around
+        self._defaults = defaults
+        self._max_sessions = max_sessions
+        self._followed: set[Session] = set()
+        self._pausing: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._left = asyncio.Event()
+        """Set whenever the last session was left."""
+        self._log = logger("orchestrator.sessions")
+
+    @property
+    def num_followed(self) -> int:
+        """Sessions with a client."""
+        return len(self._followed)
+
+    async def start(self, request: GenerationRequest) -> Session:
+        """A new session, not yet written anywhere: all of the request has been found servable.
+
+        Raises:
+            InvalidArgument: it cannot be served as asked. Overloaded: not now. Unavailable: no verify replica.
+        """
+        self._admit()
+        options = request.options
+        stop = checked_stop(options.get("stop"))
+        # What no model could serve is refused at once, whatever is alive.
+        speculation = decoding_for(options, 1, ANY_MODEL, self._defaults).speculation
+        if not isinstance(request.prompt, str):
+            checked_prompt(request.prompt, ANY_MODEL)
+        drafted = not method(speculation.method).target_only
+        limits = await self._limits(drafted)
+        prompt = checked_prompt(await self._tokens(request.prompt), limits)
+        decoding = decoding_for(options, len(prompt), limits, self._defaults)
+        tokenizer = self._around.tokenizer
+        record = SessionRecord(
+            session_id=secrets.token_urlsafe(16),
+            setup=Setup(
+                prompt_length=len(prompt),
+                decoding=decoding,
+                stop=stop,
+                tokenizer_digest=tokenizer.digest,
+                drawing_version=DRAWING_VERSION,
+                target=self._target(),
+                created=time.time(),
+            ),
+            fence=Fence(1, secrets.token_bytes(16)),
+            position=len(prompt),
+            digest=RunningDigest(prompt).value,
+            token_ids=prompt,
+            log_probs=(),
+        )
+        self._around.metrics.prompt_tokens.inc(len(prompt))
+        return Session(record, self._around, arrived=request.arrived, deadline=request.deadline)
+
+    async def resume(
+        self,
+        session_id: str,
+        position: int,
+        digest: bytes,
+        token_ids: Sequence[int],
+        *,
+        arrived: float,
+        deadline: float | None = None,
+    ) -> Session:
+        """A session taken up from the store, past what its client has.
+
+        Raises:
+            NotFound: no such session. Stale: the position lies past its text. DataLoss: the client's text is another.
+        """
+        self._admit()
+        record = await self._around.store.read(session_id)
+        setup, tokenizer = record.setup, self._around.tokenizer
+        if (setup.tokenizer_digest, setup.drawing_version) != (tokenizer.digest, DRAWING_VERSION):
+            raise ModelRefused(f"session {session_id} was made with another tokenizer or drawing version")
+        if position > record.position and token_ids and record.ended is None:
+            record = self._extended(record, position, digest, token_ids)
+            await self._around.store.restore(record)
+        session = Session(record, self._around, arrived=arrived, deadline=deadline, is_new=False)
+        session.text.skip_to(position, digest)
+        return session
+
+    async def cancel(self, session_id: str) -> None:
+        """Ends a session, wherever it runs.
+
+        Raises:
+            NotFound: no such session.
+        """
+        await self._around.store.end(session_id, "cancelled", secrets.token_bytes(16))
+        for session in self._followed:
+            if session.session_id == session_id:
+                session.interrupt(Cancelled("the session was cancelled"))
+
+    async def find(self, session_id: str) -> SessionRecord:
+        """Where a session stands.
+
+        Raises:
+            NotFound: no such session.
+        """
+        return await self._around.store.read(session_id)
+
+    @asynccontextmanager
+    async def follow(self, session: Session) -> AsyncIterator[AsyncIterator[Event]]:
+        """The events of a session, for as long as somebody reads them. One left before its end can be resumed."""
+        metrics = self._around.metrics
+        self._followed.add(session)
+        metrics.running.inc()
+        try:
+            async with aclosing(self._watched(session)) as events:
+                yield events
+        except TandemError as error:
+            metrics.failures.labels(code_of(error).name).inc()
+            raise
+        finally:
+            metrics.running.dec()
+            self._followed.discard(session)
+            if not self._followed:
+                self._left.set()
+            session.release()
+            if not session.is_finished:
+                # The caller may have been cancelled, so this is not awaited here.
+                task = asyncio.create_task(self._pause(session), name=f"pause {session.session_id}")
+                self._pausing.add(task)
+                task.add_done_callback(self._pausing.discard)
+
+    async def drain(self, patience_seconds: float) -> None:
+        """Takes nothing new, lets what runs end for a while, then has the rest resumed elsewhere."""
+        self._draining = True
+        await self._idle(patience_seconds)
+        for session in self._followed:
+            session.interrupt(Unavailable("this orchestrator is stopping; the session can be resumed at another"))
+        await self._idle(LAST_WORDS_SECONDS)
+
+    async def close(self) -> None:
+        """Waits for what was being written."""
+        await asyncio.gather(*self._pausing, return_exceptions=True)
+
+    async def _idle(self, patience_seconds: float) -> None:
+        """Waits until nobody follows a session, but not for longer than patience lasts."""
+        self._left.clear()
+        if self._followed:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._left.wait(), patience_seconds)
+
+    def _admit(self) -> None:
+        if self._draining:
+            raise Unavailable("this orchestrator is stopping; ask another")
+        if len(self._followed) >= self._max_sessions:
+            raise Overloaded(
+                f"{len(self._followed)} sessions are being generated, as many as allowed", RETRY_AFTER_SECONDS
+            )
+
+    async def _limits(self, drafted: bool) -> Limits:
+        placement = self._around.placement
+        links = [*placement.verify_links, *(placement.draft_links if drafted else ())]
+        await placement.wait(lambda: all(link.state != "connecting" for link in links), FIRST_ANSWER_SECONDS)
+        if not accepted(placement.verify_links):
+            placement.check_verifying()
+            if not await placement.wait(lambda: bool(accepted(placement.verify_links)), PLACEMENT_SECONDS):
+                raise Unavailable(placement.why_no_verify())
+        if drafted:
+            placement.check_drafting()
+        return placement.limits(drafted=drafted)
+
+    def _target(self) -> str:
+        link = self._around.placement.verify_for(None)
+        return (weights_digest(link) if link else None) or ""
+
+    async def _tokens(self, prompt: str | tuple[int, ...]) -> Sequence[int]:
+        if not isinstance(prompt, str):
+            return prompt
+        if len(prompt) < LONG_TEXT:
+            return self._around.tokenizer.encode(prompt) if prompt else ()
+        return await asyncio.to_thread(self._around.tokenizer.encode, prompt)
+
+    def _extended(self, record: SessionRecord, position: int, digest: bytes, token_ids: Sequence[int]) -> SessionRecord:
+        """The record with the end that the store lost and the client kept."""
+        text = tuple(token_ids)
+        if len(text) != position or RunningDigest(text).value != digest:
+            raise DataLoss("the tokens sent do not have the position and digest sent with them")
+        if text[: record.position] != record.token_ids:
+            raise DataLoss("the client's text and the session's differ")
+        new = text[record.position :]
+        check_token_ids(new, self._around.placement.limits(drafted=False).vocab_size)
+        prompt = record.token_ids[: record.setup.prompt_length]
+        cutter = Cutter(self._around.tokenizer, record.setup.decoding, record.setup.stop, prompt)
+        if cutter.feed(text[len(prompt) :]).ended is not None:
+            raise Stale("the tokens sent run to or past the end of the text, which the store has lost")
+        self._log.warning("the store lost committed tokens; restoring them from the client", num_tokens=len(new))
+        round_ = CommittedRound(record.position, record.digest, 0, 0, 0)
+        return replace(
+            record,
+            position=position,
+            digest=digest,
+            token_ids=text,
+            log_probs=record.log_probs + (float("nan"),) * len(new),
+            rounds=(*record.rounds, round_),
+        )
+
+    async def _watched(self, session: Session) -> AsyncGenerator[Event]:
+        async with aclosing(session.events()) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    self._around.metrics.count_finished(event, time.monotonic() - session.arrived)
+                yield event
+
+    async def _pause(self, session: Session) -> None:
+        try:
+            await self._around.store.pause(session.session_id, session.fence)
+        except Unavailable as error:
+            self._log.warning("a session left by its client keeps its longer expiry", reason=str(error))

@@ -1,0 +1,240 @@
+"""Draft and verify replicas on real sockets, whose text is a script: they speak the contract and compute nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from tandem.decoding.methods import METHODS
+from tandem.decoding.rng import DRAWING_VERSION
+from tandem.decoding.values import Decoding, Fence, Outcome, RoundName, RunningDigest
+from tandem.errors import TandemError
+from tandem.rpc import codec
+from tandem.rpc.status import refusal_of
+from tandem.v1 import draft_pb2, draft_pb2_grpc, types_pb2, verify_pb2, verify_pb2_grpc
+
+NextToken = Callable[[Sequence[int]], int]
+
+
+def scripted(script: Sequence[int], prompt_length: int) -> NextToken:
+    """The script, over and over, after a prompt of that length."""
+    return lambda token_ids: script[(len(token_ids) - prompt_length) % len(script)]
+
+
+def describe(role: str, tokenizer_digest: str, **changes: Any) -> codec.Description:
+    values: dict[str, Any] = {
+        "model": f"scripted-{role}",
+        "weights_digest": role,
+        "tokenizer_digest": tokenizer_digest,
+        "vocab_size": 320,
+        "max_positions": 512,
+        "methods": tuple(METHODS),
+        "eos_token_ids": (1,),
+        "dtype": "none",
+    }
+    return codec.Description(role, secrets.token_hex(4), DRAWING_VERSION, "ready", **(values | changes))
+
+
+@dataclass
+class Run:
+    """A session's work at a replica."""
+
+    session_id: str
+    fence: Fence
+    decoding: Decoding
+    token_ids: list[int]
+    committed: int
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Replica:
+    """What both roles share: a server, sessions that run two rounds past the watermark, ways to misbehave."""
+
+    role: str
+
+    def __init__(self, description: codec.Description, next_token: NextToken) -> None:
+        self.description = description
+        self.next_token = next_token
+        self.address = ""
+        self.runs: dict[str, Run] = {}
+        self.opened: list[Run] = []
+        self.closed: list[str] = []
+        self.num_rounds = 0
+        self.round_seconds = 0.0
+        self.repeats = 1
+        """How often each outcome is delivered."""
+        self.refusal: TandemError | None = None
+        self.refuse_after = 0
+        """Rounds of a session before `refusal`."""
+        self.silent = False
+        self.before_round: Callable[[int], None] = lambda number: None
+        self._server: grpc.aio.Server | None = None
+        self._streams: set[asyncio.Task[Any]] = set()
+
+    async def start(self, port: int = 0) -> None:
+        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        self.register(self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Cuts every stream off, as a death would."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            await server.stop(0)
+        for run in self.runs.values():
+            if run.task is not None:
+                run.task.cancel()
+        self.runs.clear()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start(int(self.address.rpartition(":")[2]))
+
+    def register(self, server: grpc.aio.Server) -> None:
+        raise NotImplementedError
+
+    def outcome(self, run: Run) -> Outcome:
+        raise NotImplementedError
+
+    async def Describe(self, request: types_pb2.DescribeRequest, context: Any) -> types_pb2.DescribeResponse:
+        return codec.encode_description(self.description)
+
+    async def stream(self, requests: AsyncIterator[Any], context: Any) -> None:
+        outbox: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def read() -> None:
+            async for request in requests:
+                self.accept(request, outbox)
+
+        reader = asyncio.create_task(read())
+        try:
+            while True:
+                await context.write(await outbox.get())
+        finally:
+            reader.cancel()
+
+    def accept(self, request: Any, outbox: asyncio.Queue[Any]) -> None:
+        kind = request.WhichOneof("body")
+        body = getattr(request, kind)
+        if kind in ("grant", "open"):
+            self.close(body.session_id)
+            token_ids = list(body.token_ids)
+            run = Run(
+                body.session_id,
+                codec.decode_fence(body.fence),
+                codec.decode_decoding(body.decoding),
+                token_ids,
+                len(token_ids),
+            )
+            self.runs[run.session_id] = run
+            self.opened.append(replace(run, token_ids=list(token_ids)))
+            run.task = asyncio.create_task(self.run(run, outbox))
+        elif kind == "committed":
+            run_ = self.runs.get(body.session_id)
+            if run_ is not None and codec.decode_fence(body.fence) == run_.fence:
+                run_.committed = max(run_.committed, body.position)
+                run_.moved.set()
+        else:
+            self.closed.append(body.session_id)
+            self.close(body.session_id)
+
+    def close(self, session_id: str) -> None:
+        run = self.runs.pop(session_id, None)
+        if run is not None and run.task is not None:
+            run.task.cancel()
+
+    async def run(self, run: Run, outbox: asyncio.Queue[Any]) -> None:
+        ends: list[int] = []
+        number = 0
+        while len(run.token_ids) < run.decoding.max_position and not self.silent:
+            if self.refusal is not None and number >= self.refuse_after:
+                outbox.put_nowait(self.refused(run.session_id, self.refusal))
+                self.runs.pop(run.session_id, None)
+                return
+            ends = [end for end in ends if end > run.committed]
+            if len(ends) >= 2:
+                run.moved.clear()
+                await run.moved.wait()
+                continue
+            if self.round_seconds:
+                await asyncio.sleep(self.round_seconds)
+            self.before_round(self.num_rounds)
+            digest = RunningDigest(run.token_ids)
+            name = RoundName(run.session_id, run.fence, len(run.token_ids), digest.value)
+            outcome = self.outcome(run)
+            run.token_ids.extend(outcome.token_ids)
+            ends.append(len(run.token_ids))
+            for _ in range(self.repeats):
+                outbox.put_nowait(self.judged(name, outcome))
+            self.num_rounds += 1
+            number += 1
+            if run.decoding.end_index(outcome.token_ids) is not None:
+                break
+
+    def made(self, run: Run, count: int, num_drafted: int) -> Outcome:
+        text = list(run.token_ids)
+        for _ in range(count):
+            text.append(self.next_token(text))
+        tokens = tuple(text[len(run.token_ids) :])
+        return Outcome(
+            tokens, count - 1, num_drafted, tuple(-0.25 for _ in tokens), next_digest=RunningDigest(text).value
+        )
+
+    def judged(self, name: RoundName, outcome: Outcome) -> Any:
+        raise NotImplementedError
+
+    def refused(self, session_id: str, error: TandemError) -> Any:
+        raise NotImplementedError
+
+
+class ScriptedDraft(Replica, draft_pb2_grpc.DraftServiceServicer):
+    """Accepts one to all of the drafted tokens, by turns."""
+
+    role = "draft"
+
+    def register(self, server: grpc.aio.Server) -> None:
+        draft_pb2_grpc.add_DraftServiceServicer_to_server(self, server)
+
+    async def Lease(self, requests: AsyncIterator[Any], context: Any) -> None:
+        await self.stream(requests, context)
+
+    def outcome(self, run: Run) -> Outcome:
+        length = run.decoding.speculation.draft_length
+        return self.made(run, 2 + len(run.token_ids) % length, length)
+
+    def judged(self, name: RoundName, outcome: Outcome) -> Any:
+        body = draft_pb2.RoundOutcome(name=codec.encode_round_name(name), outcome=codec.encode_outcome(outcome))
+        return draft_pb2.LeaseResponse(outcome=body)
+
+    def refused(self, session_id: str, error: TandemError) -> Any:
+        return draft_pb2.LeaseResponse(ended=draft_pb2.LeaseEnded(refusal=refusal_of(session_id, error)))
+
+
+class ScriptedVerify(Replica, verify_pb2_grpc.VerifyServiceServicer):
+    """Decodes alone, a token an outcome."""
+
+    role = "verify"
+
+    def register(self, server: grpc.aio.Server) -> None:
+        verify_pb2_grpc.add_VerifyServiceServicer_to_server(self, server)
+
+    async def Decode(self, requests: AsyncIterator[Any], context: Any) -> None:
+        await self.stream(requests, context)
+
+    def outcome(self, run: Run) -> Outcome:
+        return self.made(run, 1, 0)
+
+    def judged(self, name: RoundName, outcome: Outcome) -> Any:
+        body = verify_pb2.DecodedRound(name=codec.encode_round_name(name), outcome=codec.encode_outcome(outcome))
+        return verify_pb2.DecodeResponse(decoded=body)
+
+    def refused(self, session_id: str, error: TandemError) -> Any:
+        return verify_pb2.DecodeResponse(refused=refusal_of(session_id, error))
