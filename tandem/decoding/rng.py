@@ -22,7 +22,7 @@ Keys = npt.NDArray[np.uint64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
-_SHIFT_30, _SHIFT_27, _SHIFT_31, _SHIFT_11 = (np.uint64(shift) for shift in (30, 27, 31, 11))
+_SHIFT_30, _SHIFT_27, _SHIFT_31, _SHIFT_12 = (np.uint64(shift) for shift in (30, 27, 31, 12))
 
 
 class Purpose(IntEnum):
@@ -59,8 +59,8 @@ def place_keys(bases: Keys, depths: Ids, nodes: Ids, purpose: Purpose) -> Keys:
 
 def uniform(keys: Keys, counters: Ids) -> Floats:
     """Uniform numbers in the open interval (0, 1), one per (key, counter); the arguments broadcast."""
-    bits = _mix(keys ^ _mix(counters.astype(np.uint64) * _GOLDEN + _FIRST)) >> _SHIFT_11
-    return (bits.astype(np.float64) + 0.5) * 2.0**-53
+    bits = _mix(keys ^ _mix(counters.astype(np.uint64) * _GOLDEN + _FIRST)) >> _SHIFT_12
+    return (bits.astype(np.float64) + 0.5) * 2.0**-52  # 52 bits and a half fill the mantissa: nothing rounds up to 1
 
 
 def gumbel(keys: Keys, ids: Ids) -> Floats:

@@ -13,7 +13,6 @@ import pytest
 
 from tandem.decoding.judgement import Judged, Judgement, log_weights
 from tandem.decoding.judgement.block import Block
-from tandem.decoding.judgement.specinfer import SpecInfer
 from tandem.decoding.judgement.speculative import Speculative
 from tandem.decoding.methods import METHODS, Drafting, Method
 from tandem.decoding.rng import RoundDraws

@@ -38,7 +38,7 @@ class Block:
                 residual = self._residual(proposal, target, depth, weight)
                 total = float(residual.sum())
                 share = total / (total + 1.0 - weight) if total > 0 else 0.0
-            if draws.accepts(depth, depth) < share:
+            if draws.accepts(depth - 1, depth - 1) < share:
                 kept, kept_residual = depth, residual
         extra = draws.choose(target.ids[kept], log_weights(kept_residual), kept, kept - 1)
         return Judged(tuple(range(kept)), extra)
