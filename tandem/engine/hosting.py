@@ -56,7 +56,7 @@ def host_model(
     from tandem.engine.families import attention_shape
     from tandem.engine.loading import load_model
 
-    disable_progress_bar()  # stderr carries one JSON object a line
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr carries one JSON object a line
     torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
     loaded = load_model(name, dtype=dtype, device=device)
     shape = attention_shape(loaded.model.config)
