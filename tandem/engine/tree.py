@@ -43,20 +43,22 @@ class UnsettledTree:
             raise InvalidArgument(
                 f"node {num_old + at} has parent {int(parents[at])}; a parent is -1 or an earlier unsettled node"
             )
-        depths = np.empty(num_all, dtype=np.int64)
-        depths[:num_old] = self.depths
         ancestors = np.zeros((num_all, num_all), dtype=np.bool_)
         ancestors[:num_old, :num_old] = self.ancestor_rows(0)
+        ancestors[own, own] = True
         # Runs in which each node follows the one before it are filled at once, so that a long prompt costs one step.
-        run_starts = np.flatnonzero(np.concatenate(([True], parents[1:] != own[:-1])))
-        run_stops = np.append(run_starts[1:], num_new)
-        for start, stop in zip(run_starts + num_old, run_stops + num_old, strict=True):
-            parent = parents[start - num_old]
-            length = stop - start
+        starts = np.flatnonzero(np.concatenate(([True], parents[1:] != own[:-1])))
+        for start, stop, parent in zip(
+            (starts + num_old).tolist(),
+            np.append(starts[1:] + num_old, num_all).tolist(),
+            parents[starts].tolist(),
+            strict=True,
+        ):
             if parent >= 0:
                 ancestors[start:stop, :start] = ancestors[parent, :start]
-            ancestors[start:stop, start:stop] = np.tri(length, dtype=np.bool_)
-            depths[start:stop] = (depths[parent] if parent >= 0 else -1) + np.arange(1, length + 1)
+            if stop - start > 1:
+                ancestors[start:stop, start:stop] = np.tri(stop - start, dtype=np.bool_)
+        depths = np.concatenate((self.depths, np.count_nonzero(ancestors[num_old:], axis=1) - 1))
         return UnsettledTree(np.concatenate((self.parents, parents)), depths, ancestors)
 
     def ancestor_rows(self, first: int) -> Bools:
