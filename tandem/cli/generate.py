@@ -76,7 +76,7 @@ def generate(
     if trace:
         _show_rounds(generation, target)
         print(generation.text)
-    Console(stderr=True).print(rendering.figures(generation, seconds), style="dim", highlight=False)
+    Console(stderr=True).print(rendering.figures(generation, seconds), style="dim", highlight=False, soft_wrap=True)
 
 
 def _from_stack(prompt: str, address: str | None, settings: dict[str, Any], quiet: bool) -> Generation:

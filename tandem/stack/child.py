@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import json
 import os
 import signal
 import sys
@@ -17,7 +16,6 @@ from tandem.errors import InvalidArgument, TandemError, Unavailable
 from tandem.stack.programs import Program, Ready
 
 LOOK_EVERY_SECONDS = 0.02
-_QUIET_LEVELS = frozenset({"debug", "info"})
 _PR_SET_PDEATHSIG = 1
 
 Say = Callable[[str], None]
@@ -125,23 +123,9 @@ class Child:
         if log is not None:
             print(line, file=log, flush=True)  # type: ignore[call-overload]
         # While starting, an error becomes the failure; while stopping, complaints about parts already gone are noise.
-        if line.strip() and not self._stopping and not line.startswith("error: "):
-            shown = _readable(line)
-            if shown is not None:
-                self._say(f"{self.program.name}: {shown}")
-
-
-def _readable(line: str) -> str | None:
-    """A JSON log line in short, None below a warning; any other line as it is."""
-    try:
-        fields = json.loads(line)
-        level, event = fields.pop("level"), fields.pop("event")
-    except (ValueError, KeyError, AttributeError):
-        return line
-    if level in _QUIET_LEVELS:
-        return None
-    rest = " ".join(f"{k}={v}" for k, v in fields.items() if k not in ("timestamp", "role", "logger"))
-    return f"{level}: {event} {rest}".rstrip()
+        remark = None if self._stopping or line.startswith("error: ") else self.program.remark(line)
+        if remark is not None:
+            self._say(f"{self.program.name}: {remark}")
 
 
 def _tie_to_parent() -> Callable[[], None] | None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tandem.stack.plan import Plan
 
 MODULES = {"draft": "draft_service", "verify": "verify_service", "orchestrator": "orchestrator"}
+_UNREMARKABLE = frozenset({"timestamp", "role", "component", "logger"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ class Program(Protocol):
 
     def look(self, pid: int) -> Ready | None:
         """Whether the process with this pid serves by now. Cheap: called many times a second."""
+
+    def remark(self, line: str) -> str | None:
+        """What a person should know of a line that the process wrote; None when nothing."""
 
 
 class ServiceProgram:
@@ -75,6 +79,18 @@ class ServiceProgram:
         http = told.get("http", "")
         metrics = told.get("metrics") or (f"{http}/metrics" if http else "")
         return Ready(told["pid"], told["address"], metrics, http)
+
+    def remark(self, line: str) -> str | None:
+        """A JSON log line in short, None below a warning; any other line as it is."""
+        try:
+            fields = json.loads(line)
+            level, event = fields.pop("level"), fields.pop("event")
+        except (ValueError, KeyError, AttributeError):
+            return line if line.strip() else None
+        if level in ("debug", "info"):
+            return None
+        rest = " ".join(f"{name}={value}" for name, value in fields.items() if name not in _UNREMARKABLE)
+        return f"{level}: {event} {rest}".rstrip()
 
 
 def model_programs(plan: Plan, folder: Path) -> list[ServiceProgram]:

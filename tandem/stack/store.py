@@ -59,6 +59,10 @@ class StoreProgram:
             return None
         return Ready(pid, f"127.0.0.1:{self._port}")
 
+    def remark(self, line: str) -> str | None:
+        """Nothing: what it writes is about persistence, which is off. Its last words explain a failed start."""
+        return None
+
     @property
     def url(self) -> str:
         """How clients of the store reach it, once started."""

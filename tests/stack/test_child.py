@@ -14,16 +14,15 @@ import redis
 
 from tandem.errors import InvalidArgument, Unavailable
 from tandem.stack.child import Child
-from tandem.stack.programs import Ready
+from tandem.stack.programs import Ready, ServiceProgram
 from tandem.stack.store import StoreProgram
 
 
-class Script:
+class Script(ServiceProgram):
     """A program that runs Python source, and serves once it has written the file it is given."""
 
-    role = name = "draft"
-
     def __init__(self, source: str, folder: Path) -> None:
+        super().__init__("draft", "draft", {}, folder / "unused")
         self._source = source
         self._file = folder / "serving"
 
