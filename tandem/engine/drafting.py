@@ -177,7 +177,7 @@ def _noise(
     ids: Ids,
 ) -> Floats:
     """Gumbel numbers for every continuation, [beams, width]; zeros where the session is greedy."""
-    depths = np.full(len(ranks), depth)
+    depths = np.full(len(ranks), depth - 1)
     keys = place_keys(bases[sessions], depths, ranks, Purpose.DRAFT)
     coupled = np.array([growth.drafting.coupled for growth in working])[owners]
     if coupled.any():
