@@ -210,7 +210,8 @@ class Sessions:
         await placement.wait(lambda: all(link.state != "connecting" for link in links), FIRST_ANSWER_SECONDS)
         if not accepted(placement.verify_links):
             placement.check_verifying()
-            if not await placement.wait(lambda: bool(accepted(placement.verify_links)), PLACEMENT_SECONDS):
+            seconds = min(PLACEMENT_SECONDS, self._around.patience.recovery_seconds)
+            if not await placement.wait(lambda: bool(accepted(placement.verify_links)), seconds):
                 raise Unavailable(placement.why_no_verify())
         if drafted:
             placement.check_drafting()

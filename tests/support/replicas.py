@@ -13,7 +13,7 @@ import grpc.aio
 
 from tandem.decoding.methods import METHODS
 from tandem.decoding.rng import DRAWING_VERSION
-from tandem.decoding.values import Decoding, Fence, Outcome, RoundName, RunningDigest
+from tandem.decoding.values import Decoding, Fence, Outcome, RoundName, RoundTrace, RunningDigest
 from tandem.errors import TandemError
 from tandem.rpc import codec
 from tandem.rpc.status import refusal_of
@@ -184,9 +184,11 @@ class Replica:
         for _ in range(count):
             text.append(self.next_token(text))
         tokens = tuple(text[len(run.token_ids) :])
-        return Outcome(
-            tokens, count - 1, num_drafted, tuple(-0.25 for _ in tokens), next_digest=RunningDigest(text).value
-        )
+        trace = None
+        if run.decoding.trace:  # as large as one can be
+            trace = RoundTrace((1,) * 512, (-1,) * 512, (-0.5,) * 512, (-0.25,) * 512)
+        log_probs = (-0.25,) * count
+        return Outcome(tokens, count - 1, num_drafted, log_probs, RunningDigest(text).value, trace=trace)
 
     def judged(self, name: RoundName, outcome: Outcome) -> Any:
         raise NotImplementedError
