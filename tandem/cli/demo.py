@@ -18,6 +18,7 @@ def demo(
     at_once: Annotated[int, typer.Option(help="Questions asked at the same time.", min=1)] = 8,
     target: options.Target = None,
     draft: options.Draft = None,
+    threads: options.Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Asks held-out questions by every method, and shows what each costs and what it gets right."""
@@ -26,4 +27,4 @@ def demo(
     from tandem.stack import Models
 
     names = [name.strip() for name in methods.split(",") if name.strip()]
-    asyncio.run(demonstrate(names, held_out(limit), at_once, Models(target, draft), as_json))
+    asyncio.run(demonstrate(names, held_out(limit), at_once, Models(target, draft, threads=threads), as_json))

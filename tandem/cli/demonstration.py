@@ -94,14 +94,14 @@ def _table(reports: Sequence[MethodReport], at_once: int) -> Table:
         "temperature 1, top-k 10, top-p 0.9, fixed seeds",
         title_justify="left",
     )
-    table.add_column("method")
+    table.add_column("method", no_wrap=True)
     for heading in (
-        "execution accuracy",
-        "output perplexity",
-        "block efficiency",
-        "acceptance rate",
+        "execution\naccuracy",
+        "output\nperplexity",
+        "block\nefficiency",
+        "acceptance\nrate",
         "tokens/s",
-        "TTFT, ms",
+        "TTFT\nms",
     ):
         table.add_column(heading, justify="right")
     for report in reports:

@@ -18,3 +18,4 @@ Target = Annotated[
 ]
 Draft = Annotated[str | None, typer.Option(help="Draft model: a folder or a Hugging Face id; the shipped one if none.")]
 Dtype = Annotated[str, typer.Option(help="Number type to compute in: auto, float32, bfloat16 or float16.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of each model process.")]

@@ -27,7 +27,7 @@ def up(
     drafts: Annotated[int, typer.Option(help="Number of draft processes.")] = 1,
     verifies: Annotated[int, typer.Option(help="Number of verify processes.")] = 1,
     orchestrators: Annotated[int, typer.Option(help="Number of orchestrators.")] = 1,
-    threads: Annotated[int | None, typer.Option(help="Threads of each model process.")] = None,
+    threads: options.Threads = None,
     ready_file: Annotated[Path | None, typer.Option(help="JSON file that says what serves where.")] = None,
     log_dir: Annotated[Path | None, typer.Option(help="Folder for the processes' complete logs.")] = None,
     method: options.Method = None,
