@@ -179,6 +179,7 @@ class Session:
                 return
             # A verify replica that the session stays at keeps its KV: the newer fence takes over what it holds.
             self.release(tell=links[0] not in self._links)
+            self._hold(links)
             if self._is_new:
                 references = self._references(links, self._fence)
                 await self._around.store.create(replace(self._record, kv_references=references))
@@ -189,11 +190,14 @@ class Session:
                 self._lease = self._grant(*links)
             except Unavailable:
                 continue  # it was lost in between
-            self._links = links
-            self._last_addresses = {link.address for link in links}
-            for link in links:
-                link.num_sessions += 1
             return
+
+    def _hold(self, links: Links) -> None:
+        # Counted before anything is awaited, so that sessions which begin together see one another.
+        self._links = links
+        self._last_addresses = {link.address for link in links}
+        for link in links:
+            link.num_sessions += 1
 
     async def _choose(self) -> tuple[VerifyLink] | tuple[VerifyLink, DraftLink] | None:
         """A verify replica, and a draft replica where one can be had. None: the text has ended meanwhile."""

@@ -27,11 +27,11 @@ def scripted(script: Sequence[int], prompt_length: int) -> NextToken:
     return lambda token_ids: script[(len(token_ids) - prompt_length) % len(script)]
 
 
-def describe(role: str, tokenizer_digest: str, **changes: Any) -> codec.Description:
+def describe(role: str, digest: str, **changes: Any) -> codec.Description:
     values: dict[str, Any] = {
         "model": f"scripted-{role}",
         "weights_digest": role,
-        "tokenizer_digest": tokenizer_digest,
+        "tokenizer_digest": digest,
         "vocab_size": 320,
         "max_positions": 512,
         "methods": tuple(METHODS),
@@ -50,6 +50,7 @@ class Run:
     decoding: Decoding
     token_ids: list[int]
     committed: int
+    refusal: TandemError | None = None
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -72,7 +73,7 @@ class Replica:
         """How often each outcome is delivered."""
         self.refusal: TandemError | None = None
         self.refuse_after = 0
-        """Rounds of a session before `refusal`."""
+        """Rounds of a session before `refusal`, with which every session opened from now on ends."""
         self.silent = False
         self.before_round: Callable[[int], None] = lambda number: None
         self._server: grpc.aio.Server | None = None
@@ -133,6 +134,7 @@ class Replica:
                 codec.decode_decoding(body.decoding),
                 token_ids,
                 len(token_ids),
+                self.refusal,
             )
             self.runs[run.session_id] = run
             self.opened.append(replace(run, token_ids=list(token_ids)))
@@ -155,8 +157,8 @@ class Replica:
         ends: list[int] = []
         number = 0
         while len(run.token_ids) < run.decoding.max_position and not self.silent:
-            if self.refusal is not None and number >= self.refuse_after:
-                outbox.put_nowait(self.refused(run.session_id, self.refusal))
+            if run.refusal is not None and number >= self.refuse_after:
+                outbox.put_nowait(self.refused(run.session_id, run.refusal))
                 self.runs.pop(run.session_id, None)
                 return
             ends = [end for end in ends if end > run.committed]
