@@ -140,7 +140,7 @@ async def serve(
     finally:
         restore()
         await server.stop(None)
-        metrics.close()
+        await asyncio.to_thread(metrics.close)  # it may take its polling interval of half a second
         await service.close()
 
 

@@ -117,7 +117,7 @@ async def running(service: Service, registry: CollectorRegistry) -> AsyncIterato
     async def ready(address: str) -> None:
         bound.set_result(address)
 
-    task = asyncio.create_task(serve(service, Listen(), registry, stop=stop, on_ready=ready))
+    task = asyncio.create_task(serve(service, Listen(metrics_port=None), registry, stop=stop, on_ready=ready))
     await asyncio.wait((bound, task), return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         task.result()
