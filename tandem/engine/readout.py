@@ -25,27 +25,35 @@ def top_candidates(logits: torch.Tensor, width: int) -> Candidates:
     vocab_size = logits.shape[1]
     if not 1 <= width <= vocab_size:
         raise InvalidArgument(f"{width} candidates were asked for; expected 1 to {vocab_size}, the vocabulary")
-    if width == vocab_size:
-        top = _stable_top(logits, width)
-        is_tied = torch.zeros(len(logits), 1, dtype=torch.float64, device=logits.device)
-    else:
-        # One more than asked for, to see whether the choice at the cut-off was between equals.
-        values, ids = torch.topk(logits, width + 1, dim=-1)
-        is_tied = (values[:, width:] == values[:, width - 1 : width]).double()
-        top = torch.cat((values[:, :width].double(), ids[:, :width].double()), dim=1)
-    log_normaliser = torch.logsumexp(logits.float(), dim=-1, keepdim=True).double()
+    # One more than asked for, where there is one, to see whether the choice at the cut-off was between equals.
+    values, ids = torch.topk(logits, min(width + 1, vocab_size), dim=-1)
+    log_normaliser = torch.logsumexp(logits.float(), dim=-1, keepdim=True)
     # Ids are exact in float64, so that everything travels in one copy.
-    host = torch.cat((top, log_normaliser, is_tied), dim=1).cpu().numpy()
-    tied = np.flatnonzero(host[:, -1])
-    if len(tied):
-        host[tied, : 2 * width] = _stable_top(logits[torch.from_numpy(tied).to(logits.device)], width).cpu().numpy()
-    found, found_ids = host[:, :width], host[:, width : 2 * width].astype(np.int64)
-    order = np.lexsort((found_ids, -found), axis=-1)
-    return Candidates(
-        ids=np.take_along_axis(found_ids, order, axis=-1),
-        logits=np.take_along_axis(found, order, axis=-1),
-        log_normaliser=host[:, 2 * width].copy(),
-    )
+    host = torch.cat((values.double(), ids.double(), log_normaliser.double()), dim=1).cpu().numpy()
+    top, top_ids = host[:, :width], host[:, values.shape[1] : values.shape[1] + width].astype(np.int64)
+    if width < vocab_size:
+        tied = np.flatnonzero(host[:, width - 1] == host[:, width])
+        if len(tied):
+            at = torch.from_numpy(tied).to(logits.device)
+            _take_lowest_ids(logits[at] == values[at, width - 1 : width], tied, top, top_ids)
+    if (top[:, 1:] == top[:, :-1]).any():
+        order = np.lexsort((top_ids, -top), axis=-1)
+        top_ids = np.take_along_axis(top_ids, order, axis=-1)  # the values are in order as they are
+    return Candidates(ids=top_ids, logits=top.copy(), log_normaliser=host[:, -1].copy())
+
+
+def _take_lowest_ids(at_cut: torch.Tensor, rows: Ints, top: Floats, top_ids: Ints) -> None:
+    """Let the tokens that tie at the cut-off be those of the lowest ids.
+
+    Args: `at_cut` `[tied, vocab]`, which tokens of row `rows[i]` equal its last candidate; `top`, falling, and
+    `top_ids`, which is corrected, `[rows, width]`.
+    """
+    tied, ids = at_cut.nonzero().cpu().numpy().T  # by row, then by id
+    num_above = (top[rows] > top[rows, -1:]).sum(axis=1)  # [tied], the candidates that are not in question
+    rank = np.arange(len(tied)) - np.searchsorted(tied, tied)
+    column = num_above[tied] + rank
+    taken = column < top.shape[1]
+    top_ids[rows[tied[taken]], column[taken]] = ids[taken]
 
 
 def log_probs_of(logits: torch.Tensor, log_normaliser: Floats, rows: Ints, ids: Ints) -> Floats:
@@ -57,9 +65,3 @@ def log_probs_of(logits: torch.Tensor, log_normaliser: Floats, rows: Ints, ids: 
     chosen = logits[torch.from_numpy(rows).to(device), torch.from_numpy(ids).to(device)]
     values: Floats = chosen.double().cpu().numpy()
     return values - log_normaliser[rows]
-
-
-def _stable_top(logits: torch.Tensor, width: int) -> torch.Tensor:
-    """Values, then ids, `[rows, 2 * width]`, of the `width` highest logits, the lowest ids among equals."""
-    values, ids = torch.sort(logits, dim=-1, descending=True, stable=True)
-    return torch.cat((values[:, :width].double(), ids[:, :width].double()), dim=1)
