@@ -107,7 +107,7 @@ class Link(ABC):
                 await asyncio.sleep(backoff)
                 backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
         finally:
-            self._become("down", "the orchestrator is stopping")
+            self.state, self.reason = "down", "the orchestrator is stopping"
             self._end_all(Unavailable(self.reason))
 
     async def _connect_and_serve(self) -> tuple[State, str]:
