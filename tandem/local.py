@@ -48,7 +48,7 @@ class LocalDecoder:
         if self.tokenizer.digest != draft_tokenizer.digest:
             raise ModelRefused(
                 f"target {names[0]} and draft {names[1]} have different tokenizers "
-                f"({self.tokenizer.digest[:12]} and {draft_tokenizer.digest[:12]}): their token ids mean different things"
+                f"({self.tokenizer.digest[:12]} and {draft_tokenizer.digest[:12]}): token ids would not mean the same"
             )
         num_blocks = num_kv_slots // _BLOCK_SIZE
         engines = [

@@ -1,4 +1,4 @@
-"""From what a caller asks for to what decides the text: defaults filled in, every bound checked before anything starts."""
+"""From what a caller asks for to what decides the text: defaults filled in, every bound checked before work begins."""
 
 from __future__ import annotations
 
