@@ -33,7 +33,10 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE.value[0]
 
 
 def text_in_one_process(decode: Decoding, prompt: Sequence[int] = PROMPT) -> list[int]:
-    return [*prompt, *(token for outcome in outcomes_in_one_process(decode, list(prompt)) for token in outcome.token_ids)]
+    return [
+        *prompt,
+        *(token for outcome in outcomes_in_one_process(decode, list(prompt)) for token in outcome.token_ids),
+    ]
 
 
 class LeaseClient:
@@ -157,7 +160,7 @@ async def test_many_sessions_share_one_stream_and_each_is_as_if_alone(verify: Ru
 async def test_an_outcome_says_where_its_time_went(verify: Running, client: LeaseClient) -> None:
     await client.grant(verify.address)
     timings = (await client.outcome()).outcome.timings
-    assert 0 < timings.draft_seconds
+    assert timings.draft_seconds > 0
     assert 0 < timings.forward_seconds + timings.judge_seconds <= timings.verify_round_trip_seconds
 
 
@@ -317,9 +320,7 @@ BAD_GRANTS = {
 
 
 @pytest.mark.parametrize("case", BAD_GRANTS)
-async def test_a_bad_grant_is_refused_and_no_neighbour_notices(
-    verify: Running, client: LeaseClient, case: str
-) -> None:
+async def test_a_bad_grant_is_refused_and_no_neighbour_notices(verify: Running, client: LeaseClient, case: str) -> None:
     values, expected = BAD_GRANTS[case]
     await client.grant(verify.address)
     await client.outcome()

@@ -16,6 +16,7 @@ from tests.support.judging import JudgeClient, draft, judging, name_of, status_o
 from tests.support.model_services import (
     MAX_POSITIONS,
     PROMPT,
+    TARGET,
     Running,
     decoding,
     fence,
@@ -23,7 +24,6 @@ from tests.support.model_services import (
     verify_replica,
 )
 from tests.support.tabular import TabularModel
-from tests.support.model_services import TARGET
 
 MTAD = decoding("mtad")
 INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]

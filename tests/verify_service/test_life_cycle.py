@@ -19,8 +19,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from tandem.engine.hosting import HostedModel
+from tandem.errors import ModelRefused
 from tandem.rpc.channel import open_channel
 from tandem.rpc.codec import Description, decode_description
+from tandem.rpc.server import Listen, serve
 from tandem.v1 import types_pb2, verify_pb2_grpc
 from tests.support.judging import draft, judging, status_of
 from tests.support.model_services import PATIENCE, PROMPT, TARGET, decoding, hosted, running, verify_replica
@@ -71,8 +73,6 @@ async def test_a_starting_replica_answers_describe_and_takes_no_work() -> None:
         may_load.wait(PATIENCE)
         return hosted(TARGET)
 
-    from tandem.rpc.server import Listen, serve
-
     registry = CollectorRegistry()
     stop = asyncio.Event()
     service = VerifyService(load, "digest", Limits(), registry)
@@ -98,8 +98,6 @@ async def test_a_starting_replica_answers_describe_and_takes_no_work() -> None:
 
 
 async def test_a_model_that_cannot_be_loaded_ends_the_service_with_its_error() -> None:
-    from tandem.errors import ModelRefused
-
     def load() -> HostedModel:
         raise ModelRefused("no such model")
 
@@ -155,7 +153,10 @@ def test_what_cannot_be_started_says_so_in_one_line(role: str, tmp_path: Path, t
         }
         processes = {
             expected: subprocess.Popen(
-                [sys.executable, "-m", f"{role}_service", *flags], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [sys.executable, "-m", f"{role}_service", *flags],
+                stderr=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
             )
             for flags, expected in cases.items()
         }

@@ -172,21 +172,20 @@ async def test_a_round_before_the_watermark_is_refused(replica: Running) -> None
 
 
 async def test_idle_sessions_are_bounded_and_the_oldest_give_way() -> None:
-    async with verify_replica(Limits(max_idle=2)) as replica:
-        async with judging(replica) as client:
-            for index in range(3):
-                await client.open(PROMPT, MTAD, session_id=f"s{index}")
-                await client.opened()
-                await client.ask(PROMPT, draft(PROMPT, MTAD), session_id=f"s{index}")
-                await client.verdict()
-                await client.close(session_id=f"s{index}")
-            known = []
-            for index in range(3):
-                await client.open(PROMPT, MTAD, session_id=f"s{index}")
-                await client.opened()
-                await client.ask(PROMPT, draft(PROMPT, MTAD), session_id=f"s{index}")
-                known.append((await client.verdict()).repeated_answer)
-            assert known == [False, True, True]
+    async with verify_replica(Limits(max_idle=2)) as replica, judging(replica) as client:
+        for index in range(3):
+            await client.open(PROMPT, MTAD, session_id=f"s{index}")
+            await client.opened()
+            await client.ask(PROMPT, draft(PROMPT, MTAD), session_id=f"s{index}")
+            await client.verdict()
+            await client.close(session_id=f"s{index}")
+        known = []
+        for index in range(3):
+            await client.open(PROMPT, MTAD, session_id=f"s{index}")
+            await client.opened()
+            await client.ask(PROMPT, draft(PROMPT, MTAD), session_id=f"s{index}")
+            known.append((await client.verdict()).repeated_answer)
+        assert known == [False, True, True]
 
 
 async def test_more_sessions_than_are_served_are_refused_for_now() -> None:
