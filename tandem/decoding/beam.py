@@ -40,17 +40,18 @@ def draw_layer(support: Support, joint_log_probs: Floats, noise: Floats, groups:
     """
     width = support.ids.shape[1]
     joint = joint_log_probs[:, None] + support.log_probs  # [beams, width]
-    starts = np.searchsorted(groups, np.arange(len(counts)))
-    ranks = np.arange(len(groups)) - starts[groups]  # place of each beam in its group
-    lanes = int(ranks.max(initial=0)) + 1
-    scores = np.full((len(counts), lanes, width), -np.inf)
-    scores[groups, ranks] = joint + noise
+    sizes = np.bincount(groups, minlength=len(counts))
+    starts = np.cumsum(sizes) - sizes
+    lanes = int(sizes.max(initial=0))
+    scores = joint + noise
+    if lanes * len(counts) != len(groups):
+        ragged, scores = scores, np.full((len(counts) * lanes, width), -np.inf)
+        scores[groups * lanes + np.arange(len(groups)) - starts[groups]] = ragged
     flat = scores.reshape(len(counts), lanes * width)
-    most = min(int(counts.max(initial=0)), flat.shape[1])
+    most = min(int(counts.max(initial=0)), lanes * width)
     order = np.argsort(-flat, axis=1, kind="stable")[:, :most]  # [groups, most]
     drawn = (np.take_along_axis(flat, order, axis=1) > -np.inf) & (np.arange(most) < counts[:, None])
-    group, _ = np.nonzero(drawn)
-    picked = order[drawn]
-    beams = starts[group] + picked // width
-    columns = picked % width
+    group = np.nonzero(drawn)[0]
+    beams, columns = np.divmod(order[drawn], width)
+    beams += starts[group]
     return Layer(beams, columns, support.ids[beams, columns], joint[beams, columns])

@@ -7,8 +7,10 @@ each word in turn), so a round that is computed again, on any replica, draws the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,9 @@ from tandem.decoding.values import Floats, Ids
 DRAWING_VERSION = 1
 
 Keys = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.bool_]
+
+_ZERO = np.zeros(1, np.int64)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
@@ -50,7 +55,10 @@ def base_keys(seeds: Keys, positions: Ids) -> Keys:
 
 
 def place_keys(bases: Keys, depths: Ids, nodes: Ids, purpose: Purpose) -> Keys:
-    """Keys of places within rounds: (base, depth, node, purpose), [n]. Depths and nodes lie below 2**24."""
+    """Keys of places within rounds: (base, depth, node, purpose), [n]; the arguments broadcast.
+
+    A depth counts tokens after the round's position. Depths and nodes lie below 2**24.
+    """
     words = (
         (np.uint64(purpose) << np.uint64(56)) ^ (depths.astype(np.uint64) << np.uint64(28)) ^ nodes.astype(np.uint64)
     )
@@ -79,40 +87,43 @@ def gumbel(keys: Keys, ids: Ids) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class RoundDraws:
-    """The draws of one round: keyed by the seed and the position where the round begins.
+class RoundKeys:
+    """What fixes the draws of some rounds, one a row, so that many rounds draw in one step; each array [rows]."""
 
-    ``greedy`` silences the Gumbel noise, so that every choice is the most probable one (temperature 0).
-    """
+    seeds: Keys
+    positions: Ids
+    """Where each round begins."""
+    bases: Keys
+    coupled: Flags
+    """Tokens are drawn by absolute position: with the noise that ``autoregressive`` uses there."""
+    greedy: Flags
+    """Temperature 0: Gumbel noise is silenced, so that every choice is the most probable one."""
 
-    seed: int
-    position: int
-    greedy: bool
+    @classmethod
+    def of(
+        cls, seeds: Sequence[int], positions: Sequence[int], coupled: Sequence[bool], greedy: Sequence[bool]
+    ) -> Self:
+        """Rounds by their seed and position."""
+        words, places = np.array(seeds, np.uint64), np.array(positions, np.int64)
+        return cls(words, places, base_keys(words, places), np.array(coupled, np.bool_), np.array(greedy, np.bool_))
 
-    def _base(self, position: int) -> Keys:
-        return base_keys(np.array([self.seed], dtype=np.uint64), np.array([position]))
+    def take(self, rows: Ids) -> RoundKeys:
+        """Some of the rows, in the order given."""
+        return RoundKeys(
+            self.seeds[rows], self.positions[rows], self.bases[rows], self.coupled[rows], self.greedy[rows]
+        )
 
-    def accepts(self, depth: int, node: int) -> float:
-        """A uniform number in (0, 1) that decides on one node."""
-        keys = place_keys(self._base(self.position), np.array([depth]), np.array([node]), Purpose.ACCEPT)
-        return float(uniform(keys, np.zeros(1, np.int64))[0])
+    def uniform(self, depths: Ids, nodes: Ids, purpose: Purpose) -> Floats:
+        """A uniform number in (0, 1) for a place in each round, [rows]."""
+        return uniform(place_keys(self.bases, depths, nodes, purpose), _ZERO)
 
-    def choose(self, ids: Ids, log_probs: Floats, depth: int, node: int) -> int:
-        """Draws one of ``ids`` [width] by ``log_probs`` [width] after ``node``; any constant factor is ignored."""
-        if self.greedy:
-            return int(ids[np.argmax(log_probs)])
-        keys = place_keys(self._base(self.position), np.array([depth]), np.array([node + 1]), Purpose.EXTRA)
-        return int(ids[np.argmax(log_probs + gumbel(keys, ids[None])[0])])
-
-    def choose_at_position(self, ids: Ids, log_probs: Floats, depth: int) -> int:
-        """The target's own token, ``depth`` tokens after the round's position: the same in every method that asks."""
-        if self.greedy:
-            return int(ids[np.argmax(log_probs)])
-        return int(ids[np.argmax(log_probs + gumbel(position_keys(self.seed, self.position + depth), ids[None])[0])])
-
-
-def position_keys(seed: int, position: int) -> Keys:
-    """The key of the noise that ``autoregressive`` and ``coupled`` share at an absolute position, [1]."""
-    bases = base_keys(np.array([seed], dtype=np.uint64), np.array([position]))
-    zero = np.zeros(1, np.int64)
-    return place_keys(bases, zero, zero, Purpose.POSITION)
+    def noise(self, depths: Ids, nodes: Ids, purpose: Purpose, ids: Ids) -> Floats:
+        """Gumbel numbers for each of ``ids`` [rows, width] at a place in each round, [rows, width]."""
+        keys = place_keys(self.bases, depths, nodes, purpose)
+        if self.coupled.any():
+            by_position = place_keys(base_keys(self.seeds, self.positions + depths), _ZERO, _ZERO, Purpose.POSITION)
+            keys = np.where(self.coupled, by_position, keys)
+        noise = gumbel(keys, ids)
+        if self.greedy.any():
+            noise[self.greedy] = 0.0
+        return noise

@@ -99,6 +99,7 @@ class TokenTree:
     token_ids: Ids  # [nodes]
     parents: Ids  # [nodes], -1 is the last token of the text
     draft_joint_log_probs: Floats  # [nodes], warped, of the path from the root to the node
+    depths: Ids = field(init=False, repr=False, compare=False)  # [nodes]; children of the root have depth 1
 
     def __post_init__(self) -> None:
         count = len(self.token_ids)
@@ -108,27 +109,28 @@ class TokenTree:
             f"a proposal of {count} tokens has {len(self.parents)} parents and "
             f"{len(self.draft_joint_log_probs)} joint log-probabilities; expected one of each per token",
         )
-        ascending = np.arange(count)
+        depths: list[int] = []
+        for index, parent in enumerate(self.parents.tolist()):
+            if not -1 <= parent < index:
+                raise InvalidArgument("a node's parent must stand before it (or be -1, the root)")
+            depths.append(1 if parent < 0 else depths[parent] + 1)
+        _require(depths == sorted(depths), "nodes must stand in order of depth")
         _require(
-            bool(np.all((self.parents >= -1) & (self.parents < ascending))),
-            "a node's parent must stand before it (or be -1, the root)",
+            not depths or depths[-1] <= MAX_DRAFT_LENGTH,
+            f"a proposal is {depths[-1] if depths else 0} tokens deep; at most {MAX_DRAFT_LENGTH} are accepted",
         )
-        _require(not np.any(np.isnan(self.draft_joint_log_probs)), "a joint log-probability is not a number")
-        depths = self.depths
-        _require(bool(np.all(np.diff(depths) >= 0)), "nodes must stand in order of depth")
-        _require(
-            count == 0 or int(depths[-1]) <= MAX_DRAFT_LENGTH,
-            f"a proposal is {int(depths[-1]) if count else 0} tokens deep; at most {MAX_DRAFT_LENGTH} are accepted",
-        )
+        _require(not np.isnan(self.draft_joint_log_probs).any(), "a joint log-probability is not a number")
+        object.__setattr__(self, "depths", np.array(depths, np.int64))
 
     @property
-    def depths(self) -> Ids:
-        """Depth of each node, [nodes]; children of the root have depth 1."""
-        depths = np.ones(len(self.parents), dtype=np.int64)
-        for index, parent in enumerate(self.parents.tolist()):
-            if parent >= 0:
-                depths[index] = depths[parent] + 1
-        return depths
+    def depth(self) -> int:
+        """Depth of the deepest node; 0 without nodes."""
+        return int(self.depths[-1]) if len(self.depths) else 0
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether the candidates are one sequence."""
+        return self.depth == len(self.depths)
 
     def path(self, node: int) -> tuple[int, ...]:
         """Nodes from the root's child down to ``node``; empty for -1."""

@@ -7,13 +7,15 @@ unless top-k is off.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from tandem.decoding.values import MAX_SUPPORT, Floats, Ids, Sampling
+
+_LEAST_WEIGHT = math.ulp(0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +53,30 @@ class Support:
 
 @dataclass(frozen=True, slots=True)
 class Warps:
-    """One warp a row, as arrays [rows]; temperature 0 keeps the most probable token alone."""
+    """One warp a row, as arrays [rows, 1] in which "off" is a value like any other."""
 
     temperature: Floats
+    """1 where greedy: the top-k of 1 does all."""
     top_k: Ids
     top_p: Floats
-    min_p: Floats
+    floor: Floats
+    """Least weight that is kept, the highest being 1; positive."""
+    width: int
+    """How many of the highest logits of a row suffice for all these warps."""
 
     @classmethod
-    def of(cls, samplings: Iterable[Sampling], counts: Sequence[int]) -> Warps:
+    def of(cls, samplings: Iterable[Sampling], counts: Sequence[int], vocab_size: int) -> Warps:
         """The warp of ``samplings[i]``, ``counts[i]`` rows long, for each i in turn."""
-        table = np.array([(s.temperature, s.top_k, s.top_p, s.min_p) for s in samplings]).reshape(-1, 4)
-        temperature, top_k, top_p, min_p = np.repeat(table, counts, axis=0).T
-        return cls(temperature, top_k.astype(np.int64), top_p, min_p)
-
-    def width(self, vocab_size: int) -> int:
-        """How many of the highest logits of a row suffice for all these warps."""
-        widths = np.where(self.temperature == 0, 1, np.where(self.top_k == 0, vocab_size, self.top_k))
-        return int(min(vocab_size, widths.max(initial=1)))
+        table: list[tuple[float, int, float, float]] = []
+        for sampling in samplings:
+            temperature, top_k = sampling.temperature, min(sampling.top_k or vocab_size, vocab_size)
+            if temperature == 0:
+                temperature, top_k = 1.0, 1
+            # Exactly 1 is off: the running sum of thousands of probabilities may pass 1 before its end.
+            top_p = sampling.top_p if sampling.top_p < 1 else math.inf
+            table.append((temperature, top_k, top_p, max(sampling.min_p, _LEAST_WEIGHT)))
+        temperatures, top_ks, top_ps, floors = np.repeat(np.array(table), counts, axis=0).T[:, :, None]
+        return cls(temperatures, top_ks, top_ps, floors, max((row[1] for row in table), default=1))
 
 
 def unsharpened(sampling: Sampling) -> Sampling:
@@ -88,32 +96,24 @@ def warp(candidates: Candidates, warps: Warps) -> Support:
     """Warps rows of logits.
 
     Args:
-        candidates: [rows, width], at least ``warps.width`` wide
+        candidates: [rows, width], ``warps.width`` wide
         warps: [rows]
 
     Returns:
         [rows, width'] with width' the widest support among the rows; columns are those of the candidates.
     """
     ids, logits = candidates.ids, candidates.logits
-    greedy = warps.temperature == 0
     # Rows whose logits are not finite come out as rows without support; callers find them by their normaliser.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _warp(ids, logits, warps, greedy)
-
-
-def _warp(ids: Ids, logits: Floats, warps: Warps, greedy: npt.NDArray[np.bool_]) -> Support:
-    scaled = (logits - logits[:, :1]) / np.where(greedy, 1.0, warps.temperature)[:, None]
-    columns = np.arange(logits.shape[1])
-    top_k = np.where(greedy, 1, np.where(warps.top_k == 0, logits.shape[1], warps.top_k))
-    weights = np.where(columns < top_k[:, None], np.exp(scaled), 0.0)
-    probs = weights / weights.sum(axis=1, keepdims=True)
-    before = np.cumsum(probs, axis=1) - probs
-    # The first token always stays, whatever rounding says of top-p.
-    kept = (probs > 0) & ((before < warps.top_p[:, None]) | (columns == 0))
-    # Exactly 1 is off: the running sum of thousands of probabilities may pass 1 before its end.
-    kept |= (probs > 0) & (warps.top_p[:, None] >= 1)
-    kept &= probs >= warps.min_p[:, None] * probs[:, :1]
-    width = int(kept.sum(axis=1).max(initial=1))
-    weights = np.where(kept, weights, 0.0)[:, :width]
-    log_probs = np.where(kept[:, :width], scaled[:, :width] - np.log(weights.sum(axis=1, keepdims=True)), -np.inf)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = (logits - logits[:, :1]) / warps.temperature
+        weights = np.exp(scaled)
+        weights[np.arange(logits.shape[1]) >= warps.top_k] = 0.0
+        # Running sums, not sums: padding columns then change no bit, so a row is the same in any batch.
+        running = np.cumsum(weights, axis=1)
+        kept = weights >= warps.floor
+        kept[:, 1:] &= running[:, :-1] < warps.top_p * running[:, -1:]
+        sizes = np.count_nonzero(kept, axis=1)  # what is kept stands first
+        width = int(sizes.max(initial=1))
+        totals = running[np.arange(len(sizes)), sizes - 1]
+        log_probs = np.where(kept[:, :width], scaled[:, :width] - np.log(totals)[:, None], -np.inf)
     return Support(ids[:, :width], log_probs)

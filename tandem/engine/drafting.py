@@ -9,28 +9,38 @@ import numpy as np
 
 from tandem.decoding.beam import draw_layer
 from tandem.decoding.methods import Drafting
-from tandem.decoding.rng import Keys, Purpose, base_keys, gumbel, place_keys
-from tandem.decoding.values import DraftDistributions, Floats, Ids, Sampling, TokenTree
+from tandem.decoding.rng import Purpose, RoundKeys
+from tandem.decoding.values import DraftDistributions, Floats, Ids, TokenTree
 from tandem.decoding.warp import Candidates, Support, Warps, warp
 from tandem.engine.residents import Residents
 from tandem.engine.text import TextSequence
 from tandem.engine.tree_model import Row
 from tandem.errors import RowFailed
 
+_ROOT = np.array([-1])
+_ROOT_JOINT = np.zeros(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What was drawn on one text."""
+
+    tree: TokenTree
+    log_probs: Floats
+    """Unwarped log-probability of each node's token under the model that drew it, [nodes]."""
+    distributions: DraftDistributions | None
+
 
 class Growth:
-    """A tree being grown on one text: what to draw by, and what was drawn so far."""
+    """A tree being grown on one text."""
 
-    def __init__(self, text: TextSequence, drafting: Drafting, sampling: Sampling) -> None:
-        speculation = text.decoding.speculation
+    def __init__(self, text: TextSequence, drafting: Drafting) -> None:
         self.text = text
         self.drafting = drafting
-        self.sampling = sampling
-        self.greedy = text.decoding.sampling.temperature == 0
-        self.depth_wanted = speculation.draft_length
-        self.beam_width = speculation.beam_width
+        self.depth_wanted = text.decoding.speculation.draft_length
         self.failed: RowFailed | None = None
-        self.frontier: Ids = np.array([-1])  # the nodes of the last layer
+        self.frontier: Ids = _ROOT  # the nodes of the last layer
+        self.frontier_joint: Floats = _ROOT_JOINT
         self._tokens: list[Ids] = []
         self._parents: list[Ids] = []
         self._joint: list[Floats] = []
@@ -38,10 +48,9 @@ class Growth:
         self._sources: list[tuple[Ids, Support]] = []
         self._num_nodes = 0
 
-    @property
-    def frontier_joint(self) -> Floats:
-        """Joint log-probabilities of the last layer's nodes."""
-        return self._joint[-1] if self._joint else np.zeros(1)
+    def num_drawn(self, depth: int) -> int:
+        """How many continuations are drawn at ``depth`` (from 1): in all when joint, else of each node."""
+        return self.drafting.num_drawn(depth, self.text.decoding.speculation.beam_width)
 
     def add(self, token_ids: Ids, parents: Ids, joint: Floats, log_probs: Floats, support: Support) -> None:
         """Adds a layer that was drawn from ``support``, whose rows are the nodes of the frontier."""
@@ -52,57 +61,67 @@ class Growth:
         self._joint.append(joint)
         self._log_probs.append(log_probs)
         self.frontier = np.arange(self._num_nodes, self._num_nodes + len(token_ids))
+        self.frontier_joint = joint
         self._num_nodes += len(token_ids)
 
     def row(self) -> Row:
         """What the model must read next: the pending text at first, then the last layer."""
         if not self._tokens:
-            empty = np.empty(0, np.int64)
-            return self.text.feed_text_and_tree(empty, empty)
+            return self.text.feed_text_and_tree()
         return self.text.feed_nodes(self._tokens[-1], self._parents[-1])
 
-    def tree(self) -> Drafted:
-        """All that was drawn."""
-        tree = TokenTree(np.concatenate(self._tokens), np.concatenate(self._parents), np.concatenate(self._joint))
-        return Drafted(tree, np.concatenate(self._log_probs), self.frontier, self._distributions())
+    def drawn(self) -> Drawn:
+        """All that was drawn, or of it the beam of highest joint probability, as the drafting asks."""
+        token_ids, parents = np.concatenate(self._tokens), np.concatenate(self._parents)
+        joint, log_probs = np.concatenate(self._joint), np.concatenate(self._log_probs)
+        if not self.drafting.best_beam:
+            return Drawn(TokenTree(token_ids, parents, joint), log_probs, self._distributions())
+        node, path = int(self.frontier[np.argmax(self.frontier_joint)]), list[int]()
+        while node >= 0:
+            path.append(node)
+            node = int(parents[node])
+        nodes = np.array(path[::-1])
+        chain = TokenTree(token_ids[nodes], np.arange(-1, len(nodes) - 1), joint[nodes])
+        return Drawn(chain, log_probs[nodes], None)
 
     def _distributions(self) -> DraftDistributions | None:
         if not self.drafting.with_distributions:
             return None
-        width = max(support.ids.shape[1] for _, support in self._sources)
         nodes = np.concatenate([nodes for nodes, _ in self._sources])
-        ids = np.full((len(nodes), width), -1, np.int64)
-        log_probs = np.full((len(nodes), width), -np.inf)
+        width = max(support.ids.shape[1] for _, support in self._sources)
+        ids, log_probs = np.empty((len(nodes), width), np.int64), np.full((len(nodes), width), -np.inf)
         start = 0
         for sources, support in self._sources:
             stop, columns = start + len(sources), support.ids.shape[1]
-            ids[start:stop, :columns] = np.where(support.log_probs > -np.inf, support.ids, -1)
-            log_probs[start:stop, :columns] = support.log_probs
+            ids[start:stop, :columns], log_probs[start:stop, :columns] = support.ids, support.log_probs
             start = stop
-        return DraftDistributions(nodes, ids, log_probs)
+        positive = log_probs > -np.inf
+        ids[~positive] = -1
+        # As wide as this text's own supports, whatever is drafted beside it: a proposal's digest reads every column.
+        width = int(np.count_nonzero(positive, axis=1).max())
+        return DraftDistributions(nodes, ids[:, :width], log_probs[:, :width])
 
 
-@dataclass(frozen=True, slots=True)
-class Drafted:
-    """A grown tree."""
+class _Layout:
+    """Whose beam each row of a layer is and how it is drawn from: the same while no text's number of beams changes."""
 
-    tree: TokenTree
-    log_probs: Floats
-    """Unwarped log-probability of each node's token under the model that drew it, [nodes]."""
-    leaves: Ids
-    """Nodes of the last layer."""
-    distributions: DraftDistributions | None
-
-    def best_beam(self) -> tuple[int, ...]:
-        """Nodes of the leaf of highest joint probability, from the root down."""
-        joint = self.tree.draft_joint_log_probs[self.leaves]
-        return self.tree.path(int(self.leaves[np.argmax(joint)]))
-
-    def only(self, nodes: tuple[int, ...]) -> TokenTree:
-        """The tree reduced to one path."""
-        index = np.asarray(nodes)
-        chain = np.arange(-1, len(nodes) - 1)
-        return TokenTree(self.tree.token_ids[index], chain, self.tree.draft_joint_log_probs[index])
+    def __init__(self, growths: Sequence[Growth], sizes: Sequence[int], depth: int, vocab_size: int) -> None:
+        self.growths, self.sizes = growths, sizes
+        self.owners = np.repeat(np.arange(len(growths)), sizes)
+        self.starts = np.concatenate([[0], np.cumsum(sizes)])
+        self.ranks = np.arange(len(self.owners)) - self.starts[self.owners]
+        self.warps = Warps.of([growth.text.warped for growth in growths], sizes, vocab_size)
+        self.keys = RoundKeys.of(
+            [growth.text.decoding.sampling.seed for growth in growths],
+            [growth.text.position for growth in growths],
+            [growth.drafting.coupled for growth in growths],
+            [growth.text.decoding.sampling.temperature == 0 for growth in growths],
+        ).take(self.owners)
+        # Beams compete within a text when drawn jointly; otherwise each beam is a group of its own.
+        joint = np.array([growth.drafting.joint for growth in growths])
+        first = (self.ranks == 0) | ~joint[self.owners]
+        self.groups = np.cumsum(first) - 1
+        self.counts = np.array([growth.num_drawn(depth) for growth in growths])[self.owners[first]]
 
 
 def grow(residents: Residents, growths: Sequence[Growth]) -> None:
@@ -111,88 +130,43 @@ def grow(residents: Residents, growths: Sequence[Growth]) -> None:
     Raises:
         OutOfKV: the texts do not fit together.
     """
-    texts = [growth.text for growth in growths]
-    residents.prepare(texts)
-    seeds = np.array([text.decoding.sampling.seed for text in texts], dtype=np.uint64)
-    positions = np.array([text.position for text in texts])
-    bases = base_keys(seeds, positions)
-    depth = 0
-    active = list(range(len(growths)))
-    while active:
+    residents.prepare([growth.text for growth in growths])
+    layout: _Layout | None = None
+    depth = 1
+    while active := [growth for growth in growths if growth.failed is None and growth.depth_wanted >= depth]:
+        sizes = [len(growth.frontier) for growth in active]
+        # The first layer may draw another number than all those after it.
+        if layout is None or depth == 2 or layout.sizes != sizes or layout.growths != active:
+            layout = _Layout(active, sizes, depth, residents.model.vocab_size)
+        _grow_layer(residents, layout, depth)
         depth += 1
-        active = _grow_layer(residents, growths, active, depth, bases, base_keys(seeds, positions + depth - 1))
-        active = [index for index in active if growths[index].depth_wanted > depth]
 
 
-def _grow_layer(
-    residents: Residents,
-    growths: Sequence[Growth],
-    active: Sequence[int],
-    depth: int,
-    bases: Keys,
-    position_bases: Keys,
-) -> list[int]:
-    """Draws one more layer on each active growth, and returns those that did not fail."""
-    working = [growths[index] for index in active]
-    sizes = [len(growth.frontier) for growth in working]
-    warps = Warps.of([growth.sampling for growth in working], sizes)
-    rows = [growth.row() for growth in working]
-    candidates = residents.candidates(
-        rows, warps.width(residents.model.vocab_size), [growth.text for growth in working]
-    )
-    failed = _fail_where_not_finite(working, candidates, sizes)
+def _grow_layer(residents: Residents, layout: _Layout, depth: int) -> None:
+    """Draws one more layer on each growth of the layout, or marks it failed."""
+    growths, warps, starts = layout.growths, layout.warps, layout.starts.tolist()
+    rows = [growth.row() for growth in growths]
+    candidates = residents.candidates(rows, warps.width, [growth.text for growth in growths])
+    _fail_where_not_finite(layout, candidates)
     support = warp(candidates, warps)
-
-    owners = np.repeat(np.arange(len(working)), sizes)  # [beams]
-    ranks = np.concatenate([np.arange(size) for size in sizes])
-    noise = _noise(working, np.asarray(active)[owners], owners, ranks, depth, bases, position_bases, support.ids)
-    joint = np.array([growth.drafting.joint for growth in working])
-    # Beams compete within a session when drawing jointly; otherwise each beam is a group of its own.
-    groups = np.cumsum((ranks == 0) | ~joint[owners]) - 1
-    group_owner = owners[np.searchsorted(groups, np.arange(groups[-1] + 1))]
-    counts = np.array([growth.drafting.num_drawn(depth, growth.beam_width) for growth in working])[group_owner]
-    layer = draw_layer(support, np.concatenate([growth.frontier_joint for growth in working]), noise, groups, counts)
+    noise = layout.keys.noise(np.array([depth - 1]), layout.ranks, Purpose.DRAFT, support.ids)
+    joint = np.concatenate([growth.frontier_joint for growth in growths])
+    layer = draw_layer(support, joint, noise, layout.groups, layout.counts)
 
     log_probs = candidates.logits[layer.beams, layer.columns] - candidates.log_normaliser[layer.beams]
-    layer_owner = owners[layer.beams]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    for index, growth in enumerate(working):
-        if index in failed:
-            continue
-        mine = slice(*np.searchsorted(layer_owner, [index, index + 1]))
-        parents = growth.frontier[layer.beams[mine] - starts[index]]
-        part = support.part(starts[index], starts[index + 1])
-        growth.add(layer.token_ids[mine], parents, layer.joint_log_probs[mine], log_probs[mine], part)
-    return [index for place, index in enumerate(active) if place not in failed]
+    parents = np.concatenate([growth.frontier for growth in growths])[layer.beams]
+    bounds = np.searchsorted(layout.owners[layer.beams], np.arange(len(growths) + 1)).tolist()
+    for index, growth in enumerate(growths):
+        if growth.failed is None:
+            mine = slice(bounds[index], bounds[index + 1])
+            part = support.part(starts[index], starts[index + 1])
+            growth.add(layer.token_ids[mine], parents[mine], layer.joint_log_probs[mine], log_probs[mine], part)
 
 
-def _noise(
-    working: Sequence[Growth],
-    sessions: Ids,
-    owners: Ids,
-    ranks: Ids,
-    depth: int,
-    bases: Keys,
-    position_bases: Keys,
-    ids: Ids,
-) -> Floats:
-    """Gumbel numbers for every continuation, [beams, width]; zeros where the session is greedy."""
-    depths = np.full(len(ranks), depth - 1)
-    keys = place_keys(bases[sessions], depths, ranks, Purpose.DRAFT)
-    coupled = np.array([growth.drafting.coupled for growth in working])[owners]
-    if coupled.any():
-        zeros = np.zeros(len(ranks), np.int64)
-        keys = np.where(coupled, place_keys(position_bases[sessions], zeros, zeros, Purpose.POSITION), keys)
-    greedy = np.array([growth.greedy for growth in working])[owners]
-    return np.where(greedy[:, None], 0.0, gumbel(keys, ids))
-
-
-def _fail_where_not_finite(working: Sequence[Growth], candidates: Candidates, sizes: Sequence[int]) -> set[int]:
+def _fail_where_not_finite(layout: _Layout, candidates: Candidates) -> None:
     finite = np.isfinite(candidates.log_normaliser)
-    if finite.all():
-        return set()
-    bad = np.repeat(np.arange(len(working)), sizes)[~finite]
-    failed = {int(index) for index in bad}
-    for index in failed:
-        working[index].failed = RowFailed("the model's logits are not finite for this text; it was not drafted")
-    return failed
+    if not finite.all():
+        for index in np.unique(layout.owners[~finite]).tolist():
+            layout.growths[index].failed = RowFailed(
+                "the model's logits are not finite for this text; it was not drafted"
+            )

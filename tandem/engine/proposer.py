@@ -30,13 +30,15 @@ class Proposer:
         Raises:
             InvalidArgument: the method is unknown, or has no drafter.
         """
-        if method(decoding.speculation.method).target_only:
+        chosen = method(decoding.speculation.method)
+        if chosen.target_only:
             drafting = ", ".join(name for name, known in METHODS.items() if not known.target_only)
             raise InvalidArgument(
                 f"method {decoding.speculation.method!r} is not drafted for: the verify service decodes it alone. "
                 f"Methods with a drafter: {drafting}"
             )
-        return self._residents.open(token_ids, decoding)
+        sampling = unsharpened(decoding.sampling) if chosen.drafting.joint else decoding.sampling
+        return self._residents.open(token_ids, decoding, drafted(sampling))
 
     def close(self, sequence: DraftSequence) -> None:
         """Ends drafting for a text. Safe to repeat."""
@@ -45,7 +47,7 @@ class Proposer:
     def propose(self, sequences: Sequence[DraftSequence]) -> list[Proposal | TandemError]:
         """One proposal for each text, in order; an error in the list concerns its own text only."""
         started = time.perf_counter()
-        growths = [self._growth(sequence) for sequence in sequences]
+        growths = [Growth(sequence, method(sequence.decoding.speculation.method).drafting) for sequence in sequences]
         try:
             grow(self._residents, growths)
         except OutOfKV as error:
@@ -61,15 +63,7 @@ class Proposer:
         self.model.check_integrity()
 
     @staticmethod
-    def _growth(sequence: DraftSequence) -> Growth:
-        drafting = method(sequence.decoding.speculation.method).drafting
-        sampling = sequence.decoding.sampling
-        return Growth(sequence, drafting, drafted(unsharpened(sampling) if drafting.joint else sampling))
-
-    @staticmethod
     def _proposal(growth: Growth, seconds: float) -> Proposal:
-        grown = growth.tree()
-        tree = grown.only(grown.best_beam()) if growth.drafting.best_beam else grown.tree
-        proposal = Proposal(tree, grown.distributions, seconds)
-        text = growth.text
-        return Proposal(tree, grown.distributions, seconds, proposal_digest(text.position, text.digest, proposal))
+        drawn, text = growth.drawn(), growth.text
+        proposal = Proposal(drawn.tree, drawn.distributions, seconds)
+        return Proposal(drawn.tree, drawn.distributions, seconds, proposal_digest(text.position, text.digest, proposal))

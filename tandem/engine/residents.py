@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from tandem.decoding.values import Decoding
+from tandem.decoding.values import Decoding, Sampling
 from tandem.decoding.warp import Candidates
 from tandem.engine.text import TextSequence, prefill
 from tandem.engine.tree_model import Row, TreeModel
@@ -19,9 +19,9 @@ class Residents:
         self.model = model
         self._texts: OrderedDict[int, TextSequence] = OrderedDict()
 
-    def open(self, token_ids: Sequence[int], decoding: Decoding) -> TextSequence:
-        """Admits a text, without any KV yet."""
-        text = TextSequence(self.model.open(), token_ids, decoding)
+    def open(self, token_ids: Sequence[int], decoding: Decoding, warped: Sampling) -> TextSequence:
+        """Admits a text, without any KV yet; ``warped`` is how this model's distributions are warped for it."""
+        text = TextSequence(self.model.open(), token_ids, decoding, warped)
         self._texts[id(text)] = text
         return text
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence as Tokens
 
 import numpy as np
 
-from tandem.decoding.values import Decoding, Ids, RunningDigest
+from tandem.decoding.values import Decoding, Ids, RunningDigest, Sampling
 from tandem.engine.tree_model import CachedSequence, Row, TreeModel
 
 _PREFILL_CHUNK = 512
+_NO_TOKENS: Ids = np.empty(0, np.int64)
 
 
 class TextSequence:
@@ -19,9 +20,10 @@ class TextSequence:
     what a round asks for. Nodes that were fed and not yet settled are the pending end of the text, then a token tree.
     """
 
-    def __init__(self, cache: CachedSequence, token_ids: Tokens[int], decoding: Decoding) -> None:
+    def __init__(self, cache: CachedSequence, token_ids: Tokens[int], decoding: Decoding, warped: Sampling) -> None:
         self.cache = cache
         self.decoding = decoding
+        self.warped = warped  # how this model's distributions are warped for this text
         self.token_ids: list[int] = list(token_ids)
         self._running = RunningDigest(self.token_ids)
         self._ended = self._ends(0)
@@ -69,31 +71,31 @@ class TextSequence:
         self._ended = False
         self._settle(common)
 
-    def pending(self) -> Ids:
-        """The end of the text that has no settled KV, at least one token, [pending]."""
+    def pending(self) -> list[int]:
+        """The end of the text that has no settled KV, at least one token. What was fed before is settled or dropped."""
         if self._num_fed_of_text or self._tree_tokens:
             self._settle(self.position)
         if self.cache.length >= self.position:
             self.cache.rollback(self.position - 1)
-        return np.asarray(self.token_ids[self.cache.length :], np.int64)
+        return self.token_ids[self.cache.length :]
 
-    def feed_text(self, count: int | None = None) -> Row:
-        """A row of the pending text, or its first ``count`` tokens, asking for no logits."""
-        tokens = self.pending()[:count]
+    def feed_text(self, count: int) -> Row:
+        """A row of the first ``count`` tokens of the pending text, asking for no logits."""
+        tokens = np.array(self.pending()[:count], np.int64)
         self._num_fed_of_text = len(tokens)
-        return Row(self.cache, tokens, np.arange(-1, len(tokens) - 1), np.empty(0, np.int64))
+        return Row(self.cache, tokens, np.arange(-1, len(tokens) - 1), _NO_TOKENS)
 
-    def feed_text_and_tree(self, token_ids: Ids, parents: Ids) -> Row:
+    def feed_text_and_tree(self, token_ids: Ids = _NO_TOKENS, parents: Ids = _NO_TOKENS) -> Row:
         """A row of the pending text with a tree on its end, asking for logits at the end and at every node."""
-        row = self.feed_text()
-        last = len(row.token_ids) - 1
-        tree_parents = np.where(parents < 0, last, parents + last + 1)
+        text = self.pending()
+        count = self._num_fed_of_text = len(text)
         self._tree_tokens, self._tree_parents = token_ids.tolist(), parents.tolist()
+        tree_parents = [parent + count if parent >= 0 else count - 1 for parent in self._tree_parents]
         return Row(
             self.cache,
-            np.concatenate([row.token_ids, token_ids]),
-            np.concatenate([row.parents, tree_parents]),
-            np.arange(last, last + 1 + len(token_ids)),
+            np.array(text + self._tree_tokens, np.int64),
+            np.array([*range(-1, count - 1), *tree_parents], np.int64),
+            np.arange(count - 1, count + len(tree_parents)),
         )
 
     def feed_nodes(self, token_ids: Ids, parents: Ids) -> Row:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from tandem.decoding.judgement import Judged, target_joint_log_probs
+from tandem.decoding.judgement import target_joint_log_probs
 from tandem.decoding.methods import Method, method
-from tandem.decoding.rng import RoundDraws
+from tandem.decoding.rng import Flags, RoundKeys
+from tandem.decoding.rounds import Judged, Rounds
 from tandem.decoding.values import (
     EMPTY_TREE,
     Decoding,
@@ -18,11 +19,10 @@ from tandem.decoding.values import (
     Outcome,
     Proposal,
     RoundTrace,
-    Sampling,
     StageTimings,
     TokenTree,
 )
-from tandem.decoding.warp import Candidates, Support, Warps, unsharpened, warp
+from tandem.decoding.warp import Warps, unsharpened, warp
 from tandem.engine.drafting import Growth, grow
 from tandem.engine.residents import Residents
 from tandem.engine.text import TextSequence
@@ -40,10 +40,7 @@ class _Work:
 
     text: VerifySequence
     proposal: Proposal
-
-    @property
-    def method(self) -> Method:
-        return method(self.text.decoding.speculation.method)
+    method: Method
 
 
 class Verifier:
@@ -59,8 +56,8 @@ class Verifier:
         Raises:
             InvalidArgument: the method is unknown.
         """
-        method(decoding.speculation.method)
-        return self._residents.open(token_ids, decoding)
+        joint = method(decoding.speculation.method).drafting.joint
+        return self._residents.open(token_ids, decoding, unsharpened(decoding.sampling) if joint else decoding.sampling)
 
     def close(self, sequence: VerifySequence) -> None:
         """Ends a text. Safe to repeat."""
@@ -76,7 +73,10 @@ class Verifier:
         Returns:
             In order; an error concerns its own text only, and leaves it as it was.
         """
-        works = [_Work(text, proposal or _NOTHING_PROPOSED) for text, proposal in work]
+        works = [
+            _Work(text, proposal or _NOTHING_PROPOSED, method(text.decoding.speculation.method))
+            for text, proposal in work
+        ]
         blocks = [i for i, item in enumerate(works) if item.method.target_drafts]
         rounds = [i for i, item in enumerate(works) if not item.method.target_drafts]
         results: dict[int, Outcome | TandemError] = {}
@@ -93,69 +93,73 @@ class Verifier:
             return []
         started = time.perf_counter()
         texts = [item.text for item in works]
-        counts = [len(item.proposal.tree.token_ids) + 1 for item in works]
-        warps = Warps.of([self._sampling(item) for item in works], counts)
+        trees = [item.proposal.tree for item in works]
+        warps = Warps.of(
+            [text.warped for text in texts], [len(tree.token_ids) + 1 for tree in trees], self.model.vocab_size
+        )
         try:
             self._residents.prepare(texts)
             rows = [
-                item.text.feed_text_and_tree(item.proposal.tree.token_ids, item.proposal.tree.parents) for item in works
+                text.feed_text_and_tree(tree.token_ids, tree.parents) for text, tree in zip(texts, trees, strict=True)
             ]
-            candidates = self._residents.candidates(rows, warps.width(self.model.vocab_size), texts)
+            candidates = self._residents.candidates(rows, warps.width, texts)
         except OutOfKV as error:
             if len(works) == 1:
                 return [error]
             half = len(works) // 2
             return self._judge_rounds(works[:half]) + self._judge_rounds(works[half:])
         forward_seconds = time.perf_counter() - started
-        support = warp(candidates, warps)
-        stops = np.cumsum(counts).tolist()
-        results: list[Outcome | TandemError] = []
-        for item, stop, count in zip(works, stops, counts, strict=True):
-            part = slice(stop - count, stop)
-            mine = Candidates(candidates.ids[part], candidates.logits[part], candidates.log_normaliser[part])
-            results.append(self._judge_one(item, mine, support.part(part.start, stop)))
+        rounds = Rounds(self._keys(works), trees, warp(candidates, warps))
+        finite = np.isfinite(candidates.log_normaliser)
+        judged: dict[int, Judged] = {}
+        results: dict[int, Outcome | TandemError] = {}
+        for index, item in enumerate(works):
+            try:
+                judged[index] = self._judge_one(item, finite[rounds.rows[index]], rounds, index)
+            except TandemError as error:
+                results[index] = error
+        emitted = rounds.emit(judged, candidates)
         judge_seconds = time.perf_counter() - started - forward_seconds
-        return [
-            replace(
-                result,
+        for index, added in emitted.items():
+            item, tree = works[index], trees[index]
+            traced = item.text.decoding.trace
+            item.text.extend(added.token_ids)
+            results[index] = Outcome(
+                added.token_ids,
+                num_accepted=len(judged[index].path),
+                num_drafted=tree.depth,
+                log_probs=added.log_probs,
+                next_digest=item.text.digest,
+                proposal_digest=item.proposal.digest,
+                trace=self._trace(tree, target_joint_log_probs(tree, rounds.target(index))) if traced else None,
                 timings=StageTimings(
                     item.proposal.draft_seconds, forward_seconds=forward_seconds, judge_seconds=judge_seconds
                 ),
             )
-            if isinstance(result, Outcome)
-            else result
-            for item, result in zip(works, results, strict=True)
-        ]
+        return [results[index] for index in range(len(works))]
 
-    def _judge_one(self, item: _Work, candidates: Candidates, support: Support) -> Outcome | TandemError:
-        if not np.isfinite(candidates.log_normaliser).all():
-            return RowFailed("the target model's logits are not finite for this text; it was not judged")
-        text, proposal, tree = item.text, item.proposal, item.proposal.tree
-        sampling = text.decoding.sampling
-        draws = RoundDraws(sampling.seed, text.position, sampling.temperature == 0)
-        try:
-            judged = item.method.judgement(text.decoding.speculation).judge(proposal, support, draws)
-        except TandemError as error:
-            return error
-        tokens = (*tree.token_ids[list(judged.path)].tolist(), judged.extra_token_id)
-        trace = self._trace(tree, target_joint_log_probs(tree, support)) if text.decoding.trace else None
-        outcome = Outcome(
-            tokens,
-            num_accepted=len(judged.path),
-            num_drafted=int(tree.depths.max(initial=0)),
-            log_probs=tuple(self._log_probs(judged, tokens, candidates).tolist()),
-            proposal_digest=proposal.digest,
-            trace=trace,
+    @staticmethod
+    def _judge_one(item: _Work, finite: Flags, rounds: Rounds, index: int) -> Judged:
+        if not finite.all():
+            raise RowFailed("the target model's logits are not finite for this text; it was not judged")
+        judgement = item.method.judgement(item.text.decoding.speculation)
+        return judgement.judge(item.proposal, rounds.target(index), rounds.draws(index))
+
+    @staticmethod
+    def _keys(works: Sequence[_Work]) -> RoundKeys:
+        return RoundKeys.of(
+            [item.text.decoding.sampling.seed for item in works],
+            [item.text.position for item in works],
+            [item.method.drafting.coupled for item in works],
+            [item.text.decoding.sampling.temperature == 0 for item in works],
         )
-        text.extend(tokens)
-        return replace(outcome, next_digest=text.digest)
 
     def _draw_blocks(self, works: Sequence[_Work]) -> list[Outcome | TandemError]:
         """The target draws whole blocks for itself: beam sampling, the best beam kept, nothing judged (``mtjd``)."""
         if not works:
             return []
         started = time.perf_counter()
-        growths = [Growth(item.text, item.method.drafting, self._sampling(item)) for item in works]
+        growths = [Growth(item.text, item.method.drafting) for item in works]
         try:
             grow(self._residents, growths)
         except OutOfKV as error:
@@ -167,33 +171,20 @@ class Verifier:
         return [growth.failed or self._keep_best_beam(growth, timings) for growth in growths]
 
     def _keep_best_beam(self, growth: Growth, timings: StageTimings) -> Outcome:
-        grown = growth.tree()
-        best = grown.best_beam()
-        beam = grown.only(best)
-        tokens = tuple(beam.token_ids.tolist())
-        trace = self._trace(beam, beam.draft_joint_log_probs) if growth.text.decoding.trace else None
+        drawn = growth.drawn()
+        tokens = tuple(drawn.tree.token_ids.tolist())
+        traced = growth.text.decoding.trace
         growth.text.extend(tokens)
         return Outcome(
             tokens,
             num_accepted=0,
             num_drafted=0,
-            log_probs=tuple(grown.log_probs[list(best)].tolist()),
+            log_probs=tuple(drawn.log_probs.tolist()),
             next_digest=growth.text.digest,
             num_target_passes=len(tokens),
-            trace=trace,
+            trace=self._trace(drawn.tree, drawn.tree.draft_joint_log_probs) if traced else None,
             timings=timings,
         )
-
-    @staticmethod
-    def _sampling(item: _Work) -> Sampling:
-        sampling = item.text.decoding.sampling
-        return unsharpened(sampling) if item.method.drafting.joint else sampling
-
-    @staticmethod
-    def _log_probs(judged: Judged, tokens: Sequence[int], candidates: Candidates) -> Floats:
-        """Unwarped log-probabilities of the emitted tokens: each is read at the node before it, [tokens]."""
-        rows = np.array([0, *(node + 1 for node in judged.path)])
-        return candidates.log_prob(rows, np.array(tokens))
 
     @staticmethod
     def _trace(tree: TokenTree, target_joint: Floats) -> RoundTrace:

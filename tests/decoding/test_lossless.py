@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tandem.decoding.judgement import Judged, Judgement, log_weights
+from tandem.decoding.judgement import Judgement, log_weights
 from tandem.decoding.judgement.block import Block
 from tandem.decoding.judgement.speculative import Speculative
 from tandem.decoding.methods import METHODS, Drafting, Method
-from tandem.decoding.rng import RoundDraws
+from tandem.decoding.rounds import Judged, RoundDraws
 from tandem.decoding.values import Floats, Proposal, Sampling, Speculation
 from tandem.decoding.warp import Support
 from tests.support.decode import decode, decoding_of
@@ -74,8 +74,7 @@ class ExtraFromTheTarget:
 
     def judge(self, proposal: Proposal, target: Support, draws: RoundDraws) -> Judged:
         path = Speculative().judge(proposal, target, draws).path
-        depth = len(path)
-        return Judged(path, draws.choose(target.ids[depth], target.log_probs[depth], depth, depth - 1))
+        return Judged(path, target.log_probs[len(path)])
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class BlockWithoutWeight:
         if depth == len(proposal.tree.token_ids):
             return judged
         residual = np.exp(target.log_probs[depth]) - draft_probs(proposal, depth - 1, target.ids[depth])
-        return Judged(judged.path, draws.choose(target.ids[depth], log_weights(residual), depth, depth - 1))
+        return Judged(judged.path, log_weights(residual))
 
 
 @dataclass(frozen=True)
@@ -102,12 +101,12 @@ class SiblingsWithoutRenormalising:
             drafted = draft_probs(proposal, node, ids) if (tree.parents == node).any() else np.zeros(len(ids))
             for child in np.flatnonzero(tree.parents == node):
                 place = ids == tree.token_ids[child]
-                if draws.accepts(len(path), int(child)) * drafted[place].sum() < weights[place].sum():
+                if draws.accepts[child] * drafted[place].sum() < weights[place].sum():
                     break
                 weights = np.maximum(weights - drafted, 0)
                 drafted = np.where(place, 0, drafted)
             else:
-                return Judged(tuple(path), draws.choose(ids, log_weights(weights), len(path), node))
+                return Judged(tuple(path), log_weights(weights))
             node = int(child)
             path.append(node)
 

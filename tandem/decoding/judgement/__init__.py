@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from tandem.decoding.rng import RoundDraws
+from tandem.decoding.rounds import Judged, RoundDraws
 from tandem.decoding.values import Floats, Ids, Proposal, TokenTree
 from tandem.decoding.warp import Support
 from tandem.errors import InvalidArgument
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What a round keeps: a path of the proposal's nodes from the root, then one token of the target's."""
-
-    path: tuple[int, ...]
-    extra_token_id: int
 
 
 class Judgement(Protocol):
@@ -40,39 +31,50 @@ class Judgement(Protocol):
 
 def target_joint_log_probs(tree: TokenTree, target: Support) -> Floats:
     """Warped target log-probability of the path to each node, [nodes]."""
-    joint = target.log_prob(tree.parents + 1, tree.token_ids)
-    for node, parent in enumerate(tree.parents.tolist()):
-        if parent >= 0:
-            joint[node] += joint[parent]
-    return joint
+    log_probs = target.log_prob(tree.parents + 1, tree.token_ids)
+    if tree.is_chain:
+        return np.cumsum(log_probs)
+    joint: list[float] = []
+    for log_prob, parent in zip(log_probs.tolist(), tree.parents.tolist(), strict=True):
+        joint.append(log_prob + joint[parent] if parent >= 0 else log_prob)
+    return np.array(joint)
 
 
-def draft_row(proposal: Proposal, node: int) -> tuple[Ids, Floats]:
-    """The draft distribution that ``node``'s children were drawn from: ids and probabilities, [width] each.
+def draft_rows(proposal: Proposal, nodes: Ids) -> tuple[Ids, Floats]:
+    """The draft distributions that the children of ``nodes`` were drawn from: ids and probabilities, [n, width] each.
 
     Raises:
-        InvalidArgument: the proposal does not carry it.
+        InvalidArgument: the proposal does not carry exactly one for each.
     """
     given = proposal.distributions
-    rows = np.flatnonzero(given.nodes == node) if given is not None else np.empty(0, np.int64)
-    if given is None or len(rows) != 1:
+    if given is None:
+        raise InvalidArgument("the proposal carries no draft distributions, and this method judges by them")
+    if given.nodes.tolist() == nodes.tolist():
+        return given.ids, np.exp(given.log_probs)
+    found = given.nodes == nodes[:, None]
+    if (np.count_nonzero(found, axis=1) != 1).any():
         raise InvalidArgument(
-            f"the proposal carries {len(rows)} draft distributions at node {node}; "
-            "this method judges by exactly one at the root and at each node that has children"
+            "this method judges by exactly one draft distribution at the root and at each node that has children; "
+            f"the proposal carries some at nodes {given.nodes.tolist()}, and wanted are {nodes.tolist()}"
         )
-    return given.ids[rows[0]], np.exp(given.log_probs[rows[0]])
+    rows = found.argmax(axis=1)
+    return given.ids[rows], np.exp(given.log_probs[rows])
 
 
 def spread(ids: Ids, probs: Floats, onto: Ids) -> Floats:
-    """Probabilities of the tokens ``onto`` [n] in a distribution given by ids and probabilities [width], [n]."""
-    found: Floats = np.where(onto[:, None] == ids[None, :], probs[None, :], 0.0).sum(axis=1)
+    """Probabilities of tokens ``onto`` [..., n] in distributions by ``ids`` and ``probs`` [..., width], [..., n]."""
+    found: Floats = np.where(onto[..., :, None] == ids[..., None, :], probs[..., None, :], 0.0).sum(axis=-1)
     return found
+
+
+def totals(weights: Floats) -> Floats:
+    """Sums of the last axis, term by term: columns of zeros at the end change no bit."""
+    return np.cumsum(weights, axis=-1)[..., -1]
 
 
 def log_weights(weights: Floats) -> Floats:
     """Natural logarithm, -inf for weights that are not positive."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(weights > 0, np.log(weights), -np.inf)
+    return np.log(weights, where=weights > 0, out=np.full(weights.shape, -np.inf))
 
 
 def require_chain(proposal: Proposal) -> None:
@@ -81,5 +83,5 @@ def require_chain(proposal: Proposal) -> None:
     Raises:
         InvalidArgument: a node has a sibling.
     """
-    if not np.array_equal(proposal.tree.parents, np.arange(-1, len(proposal.tree.parents) - 1)):
+    if not proposal.tree.is_chain:
         raise InvalidArgument("this method judges one sequence of tokens; the proposal is a tree with branches")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tandem.decoding.judgement import Judged, draft_row, log_weights, require_chain, spread
-from tandem.decoding.rng import RoundDraws
-from tandem.decoding.values import Floats, Proposal
+from tandem.decoding.judgement import draft_rows, log_weights, require_chain, spread, totals
+from tandem.decoding.rounds import Judged, RoundDraws
+from tandem.decoding.values import Proposal
 from tandem.decoding.warp import Support
 
 
@@ -24,31 +24,27 @@ class Block:
     def judge(self, proposal: Proposal, target: Support, draws: RoundDraws) -> Judged:
         """See :class:`tandem.decoding.judgement.Judgement`."""
         require_chain(proposal)
-        tokens = proposal.tree.token_ids.tolist()
-        weight = 1.0
-        kept, kept_residual = 0, self._residual(proposal, target, 0, weight) if tokens else np.exp(target.log_probs[0])
-        for depth, token in enumerate(tokens, start=1):
-            draft_ids, draft_probs = draft_row(proposal, depth - 2)
-            target_prob = float(np.exp(target.log_probs[depth - 1][target.ids[depth - 1] == token]).sum())
-            draft_prob = float(draft_probs[draft_ids == token].sum())
-            weight = min(1.0, weight * target_prob / draft_prob) if draft_prob > 0 else weight
-            if depth == len(tokens):
-                residual, share = np.exp(target.log_probs[depth]), weight
-            else:
-                residual = self._residual(proposal, target, depth, weight)
-                total = float(residual.sum())
-                share = total / (total + 1.0 - weight) if total > 0 else 0.0
-            if draws.accepts(depth - 1, depth - 1) < share:
-                kept, kept_residual = depth, residual
-        extra = draws.choose(target.ids[kept], log_weights(kept_residual), kept, kept - 1)
-        return Judged(tuple(range(kept)), extra)
-
-    @staticmethod
-    def _residual(proposal: Proposal, target: Support, depth: int, weight: float) -> Floats:
-        """(w p - q)+ over the target's support after ``depth`` accepted tokens, [width]."""
-        draft_ids, draft_probs = draft_row(proposal, depth - 1)
-        ids = target.ids[depth]
-        residual: Floats = np.maximum(
-            weight * np.exp(target.log_probs[depth]) - spread(draft_ids, draft_probs, ids), 0.0
+        tree = proposal.tree
+        length = len(tree.token_ids)
+        if not length:
+            return Judged((), target.log_probs[0])
+        draft_ids, draft_probs = draft_rows(proposal, tree.parents)
+        token_draft_probs = spread(draft_ids, draft_probs, tree.token_ids[:, None])[:, 0]
+        token_target_probs = np.exp(target.log_prob(tree.parents + 1, tree.token_ids))
+        weights = [1.0]
+        for target_prob, draft_prob in zip(token_target_probs.tolist(), token_draft_probs.tolist(), strict=True):
+            weights.append(min(1.0, weights[-1] * target_prob / draft_prob) if draft_prob > 0 else weights[-1])
+        # What remains to be drawn from after i accepted tokens, (w_i p - q)+ over the target's support, [length, width]
+        residuals = np.maximum(
+            np.array(weights[:-1])[:, None] * np.exp(target.log_probs[:length])
+            - spread(draft_ids, draft_probs, target.ids[:length]),
+            0.0,
         )
-        return residual
+        shares = [
+            rest / (rest + 1.0 - weight) if rest > 0 else 0.0
+            for rest, weight in zip(totals(residuals[1:]).tolist(), weights[1:-1], strict=True)
+        ]
+        passed = np.flatnonzero(draws.accepts < np.array([*shares, weights[-1]]))
+        kept = int(passed[-1]) + 1 if len(passed) else 0
+        extra = target.log_probs[length] if kept == length else log_weights(residuals[kept])
+        return Judged(tuple(range(kept)), extra)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from tandem.decoding.judgement import Judged
-from tandem.decoding.rng import RoundDraws
+from tandem.decoding.rounds import Judged, RoundDraws
 from tandem.decoding.values import Proposal
 from tandem.decoding.warp import Support
 
@@ -21,13 +18,17 @@ class Coupled:
 
     def judge(self, proposal: Proposal, target: Support, draws: RoundDraws) -> Judged:
         """See :class:`tandem.decoding.judgement.Judgement`."""
-        tree = proposal.tree
         path: list[int] = []
         node = -1
-        while True:
-            token = draws.choose_at_position(target.ids[node + 1], target.log_probs[node + 1], len(path))
-            children = np.flatnonzero((tree.parents == node) & (tree.token_ids == token))
-            if len(children) == 0:
-                return Judged(tuple(path), token)
-            node = int(children[0])
-            path.append(node)
+        if not len(proposal.tree.token_ids):
+            return Judged((), target.log_probs[0])
+        choices = draws.choices.tolist()
+        # Children stand after their parent, so one walk through the nodes meets the whole path.
+        for child, (parent, token) in enumerate(
+            zip(proposal.tree.parents.tolist(), proposal.tree.token_ids.tolist(), strict=True)
+        ):
+            if parent == node and token == choices[node + 1]:
+                node = child
+                path.append(node)
+        # Drawn by the same noise, the extra token is choices[node + 1] again.
+        return Judged(tuple(path), target.log_probs[node + 1])

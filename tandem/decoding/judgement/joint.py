@@ -7,17 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tandem.decoding.judgement import Judged, require_chain, target_joint_log_probs
-from tandem.decoding.rng import RoundDraws
+from tandem.decoding.judgement import require_chain, target_joint_log_probs
+from tandem.decoding.rounds import Judged, RoundDraws
 from tandem.decoding.values import Proposal, TokenTree
 from tandem.decoding.warp import Support
 
 
-def _keep(tree: TokenTree, node: int, target: Support, draws: RoundDraws) -> Judged:
-    """Accepts the path to ``node`` (-1: nothing) and draws the token after it from the target."""
-    path = tree.path(node)
-    extra = draws.choose(target.ids[node + 1], target.log_probs[node + 1], len(path), node)
-    return Judged(path, extra)
+def _keep(tree: TokenTree, node: int, target: Support) -> Judged:
+    """Accepts the path to ``node`` (-1: nothing); the token after it is the target's."""
+    return Judged(tree.path(node), target.log_probs[node + 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class JointSequence:
             # -inf - (-inf) is not a number, and no comparison with it holds: a refusal, as it must be.
             passing = target_joint_log_probs(tree, target) - tree.draft_joint_log_probs > math.log(self.threshold)
         passed = np.flatnonzero(passing)
-        return _keep(tree, int(passed[-1]) if len(passed) else -1, target, draws)
+        return _keep(tree, int(passed[-1]) if len(passed) else -1, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class JointTree:
         """See :class:`tandem.decoding.judgement.Judgement`."""
         tree = proposal.tree
         if len(tree.token_ids) == 0:
-            return _keep(tree, -1, target, draws)
+            return _keep(tree, -1, target)
         depths = tree.depths
         deepest = np.flatnonzero(depths == depths[-1])
         best_beam = tree.path(int(deepest[np.argmax(tree.draft_joint_log_probs[deepest])]))
@@ -60,6 +58,6 @@ class JointTree:
         joint = target_joint_log_probs(tree, target)
         passing = joint > bars[depths - 1]
         if not passing.any():
-            return _keep(tree, -1, target, draws)
+            return _keep(tree, -1, target)
         level = np.flatnonzero(passing & (depths == depths[passing].max()))
-        return _keep(tree, int(level[np.argmax(joint[level])]), target, draws)
+        return _keep(tree, int(level[np.argmax(joint[level])]), target)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tandem.decoding.judgement import Judged, draft_row, log_weights, spread
-from tandem.decoding.rng import RoundDraws
+from tandem.decoding.judgement import draft_rows, log_weights, spread, totals
+from tandem.decoding.rounds import Judged, RoundDraws
 from tandem.decoding.values import Proposal
 from tandem.decoding.warp import Support
 
@@ -22,28 +22,29 @@ class SpecInfer:
     def judge(self, proposal: Proposal, target: Support, draws: RoundDraws) -> Judged:
         """See :class:`tandem.decoding.judgement.Judgement`."""
         tree = proposal.tree
+        children: dict[int, list[int]] = {}
+        for child, parent in enumerate(tree.parents.tolist()):
+            children.setdefault(parent, []).append(child)
+        tokens, accepts = tree.token_ids.tolist(), draws.accepts.tolist()
         path: list[int] = []
         node = -1
-        while True:
-            depth = len(path)
+        while node in children:
             ids, weights = target.ids[node + 1], np.exp(target.log_probs[node + 1])
-            accepted = -1
-            children = np.flatnonzero(tree.parents == node).tolist()
-            if children:
-                draft_ids, draft_probs = draft_row(proposal, node)
-            for child in children:
-                token = int(tree.token_ids[child])
-                draft_prob = float(draft_probs[draft_ids == token].sum())
-                if draws.accepts(depth, child) * draft_prob < float(weights[ids == token].sum()):
-                    accepted = child
+            draft_ids, (draft_probs,) = draft_rows(proposal, np.array([node]))
+            for child in children[node]:
+                here = draft_ids[0] == tokens[child]
+                if accepts[child] * float(draft_probs[here].sum()) < float(weights[ids == tokens[child]].sum()):
+                    node = child
+                    path.append(node)
                     break
-                residual = np.maximum(weights - spread(draft_ids, draft_probs, ids), 0.0)
-                if residual.sum() > 0:  # otherwise p was q up to rounding, and a refusal had no probability
-                    weights = residual / residual.sum()
-                left = np.where(draft_ids == token, 0.0, draft_probs)
-                if left.sum() > 0:
-                    draft_probs = left / left.sum()
-            if accepted < 0:
-                return Judged(tuple(path), draws.choose(ids, log_weights(weights), depth, node))
-            node = accepted
-            path.append(node)
+                residual = np.maximum(weights - spread(draft_ids[0], draft_probs, ids), 0.0)
+                rest = totals(residual)
+                if rest > 0:  # otherwise p was q up to rounding, and a refusal had no probability
+                    weights = residual / rest
+                left = np.where(here, 0.0, draft_probs)
+                rest = totals(left)
+                if rest > 0:
+                    draft_probs = left / rest
+            else:
+                return Judged(tuple(path), log_weights(weights))
+        return Judged(tuple(path), target.log_probs[node + 1])

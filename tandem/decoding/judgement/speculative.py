@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tandem.decoding.judgement import Judged, draft_row, log_weights, require_chain, spread
-from tandem.decoding.rng import RoundDraws
+from tandem.decoding.judgement import draft_rows, log_weights, require_chain, spread
+from tandem.decoding.rounds import Judged, RoundDraws
 from tandem.decoding.values import Proposal
 from tandem.decoding.warp import Support
 
@@ -19,14 +19,16 @@ class Speculative:
     def judge(self, proposal: Proposal, target: Support, draws: RoundDraws) -> Judged:
         """See :class:`tandem.decoding.judgement.Judgement`."""
         require_chain(proposal)
-        for depth, token in enumerate(proposal.tree.token_ids.tolist()):
-            ids, log_probs = target.ids[depth], target.log_probs[depth]
-            draft_ids, draft_probs = draft_row(proposal, depth - 1)
-            target_prob = float(np.exp(log_probs[ids == token]).sum())
-            draft_prob = float(draft_probs[draft_ids == token].sum())
-            if draws.accepts(depth, depth) * draft_prob >= target_prob:
-                residual = log_weights(np.exp(log_probs) - spread(draft_ids, draft_probs, ids))
-                return Judged(tuple(range(depth)), draws.choose(ids, residual, depth, depth - 1))
-        length = len(proposal.tree.token_ids)
-        extra = draws.choose(target.ids[length], target.log_probs[length], length, length - 1)
-        return Judged(tuple(range(length)), extra)
+        tree = proposal.tree
+        length = len(tree.token_ids)
+        if not length:
+            return Judged((), target.log_probs[0])
+        draft_ids, draft_probs = draft_rows(proposal, tree.parents)
+        token_draft_probs = spread(draft_ids, draft_probs, tree.token_ids[:, None])[:, 0]
+        token_target_probs = np.exp(target.log_prob(tree.parents + 1, tree.token_ids))
+        refused = np.flatnonzero(draws.accepts * token_draft_probs >= token_target_probs)
+        if not len(refused):
+            return Judged(tuple(range(length)), target.log_probs[length])
+        depth = int(refused[0])
+        residual = np.exp(target.log_probs[depth]) - spread(draft_ids[depth], draft_probs[depth], target.ids[depth])
+        return Judged(tuple(range(depth)), log_weights(residual))
