@@ -63,6 +63,10 @@ class Tokenizer:
         """The text of ``token_ids``, special tokens left out."""
         return self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
 
+    def entry(self, token_id: int) -> str:
+        """The vocabulary's own name of a token, special or not; empty for an id that it does not have."""
+        return self._tokenizer.id_to_token(token_id) or ""
+
     def stream(self, context: Sequence[int] = ()) -> TextStream:
         """A decoder of text that arrives token by token after ``context``, whose own text is not returned."""
         return TextStream(self, context)

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -93,6 +94,10 @@ def _table(reports: Sequence[MethodReport], at_once: int) -> Table:
         title=f"{reports[0].num_questions} held-out text-to-SQL questions, {at_once} at once, "
         "temperature 1, top-k 10, top-p 0.9, fixed seeds",
         title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
     )
     table.add_column("method", no_wrap=True)
     for heading in (

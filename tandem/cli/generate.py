@@ -104,10 +104,15 @@ def _from_stack(prompt: str, address: str | None, settings: dict[str, Any], quie
 
 
 def _in_process(prompt: str, target: str | None, draft: str | None, dtype: str, settings: dict[str, Any]) -> Generation:
-    from tandem.local import LocalDecoder
     from tandem.models import shipped
+    from tandem.tokenization import tokenizer_digest
 
-    decoder = LocalDecoder(target or shipped("target"), draft or shipped("draft"), dtype=dtype)
+    names = (target or str(shipped("target")), draft or str(shipped("draft")))
+    for name in names:
+        tokenizer_digest(name)  # a wrong name is told before the seconds that importing torch takes
+    from tandem.local import LocalDecoder
+
+    decoder = LocalDecoder(*names, dtype=dtype)
     return decoder.generate(prompt, **{name: value for name, value in settings.items() if value is not None})
 
 
@@ -128,4 +133,4 @@ def token_text_of(model: str | None) -> rendering.TokenText:
         tokenizer = Tokenizer.from_pretrained(model or shipped("target"))
     except TandemError:
         return lambda token: f"[{token}]"
-    return lambda token: tokenizer.decode([token]) or f"<{token}>"
+    return lambda token: tokenizer.decode([token]) or tokenizer.entry(token)

@@ -18,4 +18,6 @@ Target = Annotated[
 ]
 Draft = Annotated[str | None, typer.Option(help="Draft model: a folder or a Hugging Face id; the shipped one if none.")]
 Dtype = Annotated[str, typer.Option(help="Number type to compute in: auto, float32, bfloat16 or float16.")]
-Threads = Annotated[int | None, typer.Option(help="Threads of each model process.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of each model process; the cores are shared out if not given.")
+]

@@ -18,7 +18,7 @@ class Models:
     draft: str | None = None
     dtype: str = "auto"
     threads: int | None = None
-    """Of each model process; its own choice when None."""
+    """Of each model process; None shares the machine's cores out among them."""
 
 
 @dataclass(frozen=True, slots=True)

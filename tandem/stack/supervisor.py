@@ -12,13 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tandem.errors import ModelRefused, TandemError
-from tandem.models import shipped
+from tandem.errors import TandemError
+from tandem.stack.checks import check
 from tandem.stack.child import Child, Say
-from tandem.stack.plan import Models, Plan
+from tandem.stack.plan import Plan
 from tandem.stack.programs import Program, model_programs, orchestrator_programs
 from tandem.stack.store import StoreProgram
-from tandem.tokenization import tokenizer_digest
 
 STOP_SECONDS = 5.0
 """How long a process may take to stop."""
@@ -61,7 +60,7 @@ class Stack:
             TandemError: a process could not start; the message is its own. Call `stop` then, too.
         """
         plan, folder = self._plan, Path(self._folder.name)
-        check_pair(plan.models)
+        check(plan)
         if plan.ready_file is not None:
             plan.ready_file.unlink(missing_ok=True)  # of an earlier stack
         if plan.log_dir is not None:
@@ -171,17 +170,3 @@ class Stack:
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         partial.write_text(json.dumps(told) + "\n")
         partial.replace(path)
-
-
-def check_pair(models: Models) -> None:
-    """Refuses a pair that no orchestrator would match, before minutes are spent on loading it.
-
-    Raises:
-        ModelRefused: the tokenizers differ, or a model has none.
-    """
-    target, draft = models.target or str(shipped("target")), models.draft or str(shipped("draft"))
-    if tokenizer_digest(target) != tokenizer_digest(draft):
-        raise ModelRefused(
-            f"target {target} and draft {draft} have different tokenizers, so that token ids do not mean the same; "
-            "choose two models with one vocabulary"
-        )

@@ -31,7 +31,7 @@ class Up:
 
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
         self.ready_file, self._log = folder / "ready.json", folder / "output"
-        command = [sys.executable, "-m", "tandem.cli.main", "up", "--port", "0", "--http-port", "0", "--threads", "1"]
+        command = [sys.executable, "-m", "tandem.cli.main", "up", "--port", "0", "--http-port", "0"]
         command += ["--ready-file", str(self.ready_file), *arguments]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | ENVIRONMENT)

@@ -50,7 +50,7 @@ async def test_it_serves_until_terminated(tmp_path: Path) -> None:
 
 async def test_its_own_words_are_the_failure(tmp_path: Path) -> None:
     said: list[str] = []
-    source = "print('noise'); print('error: the port is taken', file=sys.stderr); sys.exit(2)"
+    source = "print('noise', flush=True); print('error: the port is taken', file=sys.stderr); sys.exit(2)"
     with pytest.raises(InvalidArgument, match=r"^draft: the port is taken$"):
         await Child(Script(source, tmp_path), said.append, None).start()
     assert said == ["draft: noise"]
@@ -70,6 +70,10 @@ async def test_warnings_are_said_in_short_and_all_is_logged(tmp_path: Path) -> N
     source = "".join(f"print({line!r});" for line in lines) + SERVE
     child = Child(Script(source, tmp_path), said.append, tmp_path)
     await child.start()
+    for _ in range(500):
+        if said:
+            break
+        await asyncio.sleep(0.01)
     child.kill()
     await child.gone(5)
     assert said == ["draft: warning: slow seconds=3"]

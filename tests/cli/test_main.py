@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def _tandem(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tandem.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | {"COLUMNS": "120"})
+
+
+def test_help_lists_the_commands() -> None:
+    shown = _tandem("--help")
+    assert shown.returncode == 0
+    assert all(command in shown.stdout for command in ("up", "generate", "serve", "demo"))
+
+
+def test_without_a_stack_it_says_how_to_start_one() -> None:
+    done = _tandem("generate", "hello", "--address", "127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "127.0.0.1:1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--address", "nowhere"), "host:port"),
+        (("--address", "127.0.0.1:1", "--target", "x"), "--target"),
+        (("--target", "/no/such/model"), "/no/such/model"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], named: str) -> None:
+    done = _tandem("generate", "hello", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("role", ["draft", "verify", "orchestrator"])
+def test_serve_passes_flags_on_to_the_service(role: str) -> None:
+    help_text = _tandem("serve", role, "--help")
+    assert help_text.returncode == 0
+    assert "--ready-file" in help_text.stdout
+    wrong = _tandem("serve", role, "--no-such-flag", "1")
+    assert wrong.returncode == 2
+    assert "no-such-flag" in wrong.stderr
