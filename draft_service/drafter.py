@@ -136,7 +136,7 @@ class Drafter:
             batch = [lease for lease in self._leases.values() if lease.is_ready][: self._limits.max_batch]
             if batch:
                 self._draft(batch)
-        self._outlet.flush()
+        self._outlet.hand_over()
         self._metrics.sessions.set(len(self._leases))
         self._metrics.kv_usage.set(self._hosted.kv_usage())
         if not self._draining and any(lease.is_ready for lease in self._leases.values()):
@@ -170,13 +170,15 @@ class Drafter:
                 self._end(lease, error)
                 self._forget(lease.session_id)
             return
-        self._metrics.draft_seconds.observe(time.monotonic() - began)
-        self._metrics.batch_size.observe(len(batch))
+        seconds = time.monotonic() - began
         for lease, result in zip(batch, results, strict=True):
             if isinstance(result, Proposal):
                 self._outlet.put(ToVerify(lease.grant.verify_address, lease.ask(result)))
             else:
                 self._end(lease, result)
+        self._outlet.hand_over()
+        self._metrics.draft_seconds.observe(seconds)
+        self._metrics.batch_size.observe(len(batch))
         if len(batch) == self._limits.max_batch:
             for lease in batch:  # the others come first the next time
                 if self._leases.pop(lease.session_id, None) is not None:

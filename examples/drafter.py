@@ -1,8 +1,8 @@
 """A drafter of one's own: prompt lookup against the public verify API, with nothing but grpc and the contract.
 
-It proposes what followed the last time the text's latest tokens occurred in it (prompt lookup), and has the target judge
-that by the method `coupled`: the target's draws are fixed by the seed, so the text is the one that the target would have
-written alone, whatever is proposed. A good guess only makes it come sooner.
+It proposes what followed the last time the text's latest tokens occurred in it, and has the target judge that by the
+method `coupled`: the target's draws are fixed by the seed, so the text is the one that the target would have written
+alone, whatever is proposed. A good guess only makes it come sooner.
 
     python examples/drafter.py 127.0.0.1:7071 --tokens 1,17,23,9 --max-tokens 64 --seed 7
 """

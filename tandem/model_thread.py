@@ -174,6 +174,12 @@ class Outlet(Generic[Event]):
         """Keeps an item for the next flush. Called in the model thread only."""
         self._items.append(item)
 
+    def hand_over(self) -> None:
+        """As `flush`, and lets the loop's thread have the interpreter now: what is left to do here is not urgent."""
+        if self._items:
+            self.flush()
+            time.sleep(0)
+
     def flush(self) -> None:
         """Has the loop deliver all items, in order. Called in the model thread only."""
         if not self._items:

@@ -101,7 +101,7 @@ class Judge:
         if self._draining:
             self._draining = False
             self._outlet.put((None, Drained()))
-        self._outlet.flush()
+        self._outlet.hand_over()
         self._metrics.kv_usage.set(self._hosted.kv_usage())
         self._metrics.running.set(self._sessions.num_active)
         if self._sessions.any_ready():
@@ -133,15 +133,17 @@ class Judge:
                 self._answer(None, session.session_id, [Refused(session.session_id, error)], session)
                 self._sessions.drop(session.session_id)
             return
-        self._metrics.batch_size.observe(len(batch))
+        judged: list[tuple[Outcome, list[Answer] | None]] = []
         for session, result in zip(batch, results, strict=True):
             if isinstance(result, Outcome):
                 proposed = session.proposal is not None
                 answers = session.judged(result, began)
-                self._metrics.count_judged(result, proposed, answers)
+                judged.append((result, answers if proposed else None))
             else:
                 answers = session.failed(result)
             self._answer(None, session.session_id, answers, session)
+        self._outlet.hand_over()
+        self._metrics.count_pass(judged)
 
     def _answer(
         self, stream: Stream | None, session_id: str, answers: list[Answer], session: Session | None = None

@@ -36,29 +36,32 @@ class VerifyMetrics:
         self._rounds = {verdict: rounds.labels(verdict) for verdict in _VERDICTS}
         stage = histogram(registry, "round_stage_seconds", "Where the time of a round goes.", ("stage",))
         self._queue, self._forward, self._judge = (stage.labels(name) for name in ("queue", "forward", "judge"))
-        self.batch_size = histogram(registry, "batch_size", "Sessions in one pass of the target.", buckets=COUNTS)
+        self._batch_size = histogram(registry, "batch_size", "Sessions in one pass of the target.", buckets=COUNTS)
 
-    def count_judged(self, outcome: Outcome, proposed: bool, answers: Sequence[Answer]) -> None:
-        """Counts one row of a pass; ``answers`` begins with its verdict where something was proposed."""
-        self._tokens.inc(len(outcome.token_ids))
-        if not proposed:
-            self._rounds["decoded"].inc()
+    def count_pass(self, judged: Sequence[tuple[Outcome, list[Answer] | None]]) -> None:
+        """Counts one pass: each row's outcome and its answers, verdict first; None where nothing had been proposed."""
+        self._batch_size.observe(len(judged))
+        for outcome, answers in judged:
+            self._tokens.inc(len(outcome.token_ids))
             self._forward.observe(outcome.timings.forward_seconds)
-            return
+            if answers is None:
+                self._rounds["decoded"].inc()
+            else:
+                self._count_judged(outcome, answers[0])
+
+    def _count_judged(self, outcome: Outcome, verdict: Answer) -> None:
         self._rounds["judged"].inc()
         self._drafts.inc()
         self._draft_tokens.inc(outcome.num_drafted)
         self._accepted_tokens.inc(outcome.num_accepted)
         for position in range(outcome.num_accepted):
             self._per_position[position].inc()
-        verdict = answers[0]
         if isinstance(verdict, Verdict):
             self._queue.observe(verdict.outcome.timings.queue_seconds)
-        self._forward.observe(outcome.timings.forward_seconds)
         self._judge.observe(outcome.timings.judge_seconds)
 
     def count_answer(self, answer: Answer) -> None:
-        """Counts what a round was answered with; a first verdict is counted by `count_judged`."""
+        """Counts what a round was answered with; a first verdict is counted by `count_pass`."""
         if isinstance(answer, Verdict):
             if answer.repeated_answer:
                 self._rounds["repeated"].inc()

@@ -78,6 +78,7 @@ async def test_two_deliveries_at_once_are_judged_once(replica: Running, client: 
     verdicts = [await client.verdict() for _ in range(3)]
     assert len({verdict.outcome.SerializeToString(deterministic=True) for verdict in verdicts}) == 1
     assert [verdict.repeated_answer for verdict in verdicts] == [False, True, True]
+    await client.nothing_comes("sentinel", MTAD)
     assert replica.metric("rounds_total", verdict="judged") == 1
 
 
@@ -215,6 +216,7 @@ async def test_many_sessions_are_judged_in_few_passes_and_each_as_if_alone(
         if response.WhichOneof("body") == "verdict":
             answered[response.verdict.name.session_id] = tuple(response.verdict.outcome.token_ids)
     assert answered == expected
+    await client.nothing_comes("sentinel", MTAD)
     assert replica.metric("spec_decode_num_drafts_total") == len(expected)
 
 
@@ -236,6 +238,7 @@ async def test_the_metrics_count_drafted_and_accepted_tokens(replica: Running, c
     for _ in outcomes:
         await client.ask(text, draft(text, MTAD))
         text += (await client.verdict()).outcome.token_ids
+    await client.nothing_comes("sentinel", MTAD)
     accepted = sum(outcome.num_accepted for outcome in outcomes)
     assert replica.metric("spec_decode_num_drafts_total") == len(outcomes)
     assert replica.metric("spec_decode_num_draft_tokens_total") == sum(outcome.num_drafted for outcome in outcomes)

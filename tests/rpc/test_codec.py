@@ -1,0 +1,173 @@
+"""Values go over the wire and come back the same, to the last bit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tandem.decoding.values import (
+    Decoding,
+    DraftDistributions,
+    Fence,
+    Outcome,
+    Proposal,
+    RoundName,
+    RoundTrace,
+    Sampling,
+    Speculation,
+    StageTimings,
+    TokenTree,
+)
+from tandem.errors import InvalidArgument
+from tandem.rpc import codec
+from tandem.rpc.codec import Description
+
+floats = st.floats(allow_nan=False)
+seconds = st.floats(0, 1e6)
+ids = st.integers(0, 2**32 - 1)
+
+samplings = st.builds(
+    Sampling,
+    temperature=st.floats(0, 10),
+    top_k=st.integers(0, 1_000_000),
+    top_p=st.floats(0, 1, exclude_min=True),
+    min_p=st.floats(0, 1),
+    seed=st.integers(0, 2**64 - 1),
+)
+speculations = st.builds(
+    Speculation,
+    method=st.sampled_from(["mtad", "coupled", "autoregressive"]),
+    draft_length=st.integers(1, 32),
+    beam_width=st.integers(1, 16),
+    threshold=st.floats(0, 1, exclude_min=True, exclude_max=True),
+)
+decodings = st.builds(
+    Decoding,
+    sampling=samplings,
+    speculation=speculations,
+    max_position=st.integers(1, 1 << 20),
+    eos_token_ids=st.lists(ids, max_size=64).map(tuple),
+    ignore_eos=st.booleans(),
+    trace=st.booleans(),
+)
+fences = st.builds(Fence, st.integers(1, 2**64 - 1), st.binary(min_size=8, max_size=32))
+names = st.builds(
+    RoundName,
+    session_id=st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True),
+    fence=fences,
+    position=st.integers(1, 1 << 20),
+    digest=st.binary(min_size=16, max_size=16),
+)
+timings = st.builds(StageTimings, *[seconds] * 6)
+
+
+@st.composite
+def traces(draw: st.DrawFn) -> RoundTrace:
+    count = draw(st.integers(0, 6))
+    some = st.lists(floats, min_size=count, max_size=count).map(tuple)
+    tokens = st.lists(ids, min_size=count, max_size=count).map(tuple)
+    return RoundTrace(draw(tokens), tuple(range(-1, count - 1)), draw(some), draw(some))
+
+
+@st.composite
+def outcomes(draw: st.DrawFn) -> Outcome:
+    tokens = draw(st.lists(ids, max_size=64))
+    return Outcome(
+        token_ids=tuple(tokens),
+        num_accepted=draw(st.integers(0, len(tokens))),
+        num_drafted=draw(st.integers(0, 32)),
+        log_probs=tuple(draw(st.lists(floats, min_size=len(tokens), max_size=len(tokens)))),
+        next_digest=draw(st.binary(min_size=16, max_size=16)),
+        num_target_passes=draw(st.integers(0, 64)),
+        proposal_digest=draw(st.binary(max_size=32)),
+        trace=draw(st.none() | traces()),
+        timings=draw(timings),
+    )
+
+
+@given(decodings)
+def test_decoding(value: Decoding) -> None:
+    assert codec.decode_decoding(codec.encode_decoding(value)) == value
+
+
+@given(names)
+def test_round_name(value: RoundName) -> None:
+    assert codec.decode_round_name(codec.encode_round_name(value)) == value
+
+
+@given(outcomes())
+def test_outcome(value: Outcome) -> None:
+    assert codec.decode_outcome(codec.encode_outcome(value)) == value
+
+
+def test_a_proposal_comes_back_with_its_distributions() -> None:
+    tree = TokenTree(np.array([3, 4, 5]), np.array([-1, -1, 0]), np.array([-0.5, -math.inf, -1.25]))
+    drawn = DraftDistributions(
+        np.array([-1, 0]), np.array([[3, 4], [5, -1]]), np.array([[-0.7, -0.7], [0.0, -math.inf]])
+    )
+    proposal = Proposal(tree, drawn, 0.25, b"12345678")
+    message = codec.encode_proposal(proposal)
+    assert [list(row.token_ids) for row in message.distributions] == [[3, 4], [5]]
+    back = codec.decode_proposal(message)
+    assert (back.digest, back.draft_seconds) == (proposal.digest, proposal.draft_seconds)
+    for name in ("token_ids", "parents", "draft_joint_log_probs"):
+        np.testing.assert_array_equal(getattr(back.tree, name), getattr(tree, name))
+    assert back.distributions is not None
+    for name in ("nodes", "ids", "log_probs"):
+        np.testing.assert_array_equal(getattr(back.distributions, name), getattr(drawn, name))
+
+
+DESCRIPTION = Description(
+    role="verify",
+    instance_id="abc",
+    drawing_version=1,
+    lifecycle="draining",
+    model="m",
+    weights_digest="00",
+    tokenizer_digest="11",
+    vocab_size=8,
+    max_positions=64,
+    methods=("mtad",),
+    eos_token_ids=(0, 7),
+    dtype="float32",
+    num_sessions=2,
+    num_kv_slots=128,
+)
+
+
+def test_description() -> None:
+    assert codec.decode_description(codec.encode_description(DESCRIPTION)) == DESCRIPTION
+
+
+def test_a_peer_of_another_contract_is_refused() -> None:
+    message = codec.encode_description(replace(DESCRIPTION, protocol_version=2))
+    with pytest.raises(InvalidArgument, match="protocol version 2"):
+        codec.decode_description(message)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused_or_is_a_value(noise: bytes) -> None:
+    """Whatever parses as a message is a value within its bounds or an `InvalidArgument`; never another error."""
+    from google.protobuf.message import DecodeError
+
+    from tandem.v1 import types_pb2
+
+    for kind, decode in (
+        (types_pb2.Decoding, codec.decode_decoding),
+        (types_pb2.Proposal, codec.decode_proposal),
+        (types_pb2.Outcome, codec.decode_outcome),
+        (types_pb2.RoundName, codec.decode_round_name),
+    ):
+        try:
+            message = kind.FromString(noise)
+        except DecodeError:
+            continue
+        try:
+            decode(message)  # type: ignore[operator]
+        except InvalidArgument:
+            continue
