@@ -10,7 +10,7 @@ from draft_service.service import DraftService
 from draft_service.settings import DraftSettings
 from tandem.engine.hosting import host_model
 from tandem.models import shipped
-from tandem.rpc.server import Listen, run, serve
+from tandem.rpc.server import Listen, leave, run, serve
 from tandem.telemetry import configure_logging, new_registry
 from tandem.tokenization import tokenizer_digest
 
@@ -45,4 +45,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -276,6 +276,8 @@ class Drafter:
         lease = self._leases.get(event.session_id)
         if lease is None or lease.grant.verify_address != event.address:
             return
+        if 0 < event.highest_epoch < lease.fence.epoch:
+            return  # said to a former owner's request, before this lease's
         error = event.error
         failed = isinstance(error, _REPLICA_FAILED)
         if isinstance(error, DeadlineExceeded):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
+from tandem.errors import InvariantBroken
 from tandem.telemetry import logger
 
 Event = TypeVar("Event")
@@ -97,10 +98,15 @@ class ModelThread(Generic[Event]):
         return self._busy_seconds + (time.monotonic() - since if since is not None else 0.0)
 
     def is_alive(self) -> bool:
-        """Whether the thread runs and has not been at one step for `STUCK_SECONDS`."""
+        """Whether the thread has not been at one step for `STUCK_SECONDS`.
+
+        Raises:
+            InvariantBroken: it has died.
+        """
+        if self._thread is None or not self._thread.is_alive():
+            raise InvariantBroken("the model thread has died; the log says of what")
         since = self._busy_since
-        alive = self._thread is not None and self._thread.is_alive()
-        return alive and (since is None or time.monotonic() - since < STUCK_SECONDS)
+        return since is None or time.monotonic() - since < STUCK_SECONDS
 
     async def stop(self, timeout_seconds: float = 1.0) -> None:
         """Ends the thread after its current step, or leaves it behind when that takes longer than the timeout."""
@@ -122,7 +128,7 @@ class ModelThread(Generic[Event]):
                 with self._busy():
                     pause = actor.work()
         except BaseException as error:
-            # Liveness turns false with the thread; whoever watches it restarts the process.
+            # Whoever asks for liveness ends the process.
             logger("tandem.model_thread").critical("the model thread died", exc_info=error)
         finally:
             actor.close()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tandem.engine.hosting import host_model
 from tandem.models import shipped
-from tandem.rpc.server import Listen, run, serve
+from tandem.rpc.server import Listen, leave, run, serve
 from tandem.telemetry import configure_logging, new_registry
 from tandem.tokenization import tokenizer_digest
 from verify_service.service import VerifyService
@@ -45,4 +45,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

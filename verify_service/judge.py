@@ -77,7 +77,7 @@ class Judge:
             try:
                 answers = self._handlers[type(event)](event)
             except TandemError as error:
-                answers = [Refused(session_id, error, self._sessions.highest_epoch(session_id))]
+                answers = [Refused(session_id, error, self._highest_epoch(event))]
             except Exception as error:
                 _log.error("handling a request failed", session_id=session_id, exc_info=error)
                 self._sessions.drop(session_id)
@@ -160,6 +160,12 @@ class Judge:
                 self._outlet.put((stream, answer))
 
     # ------------------------------------------------------------------------------------------ requests
+
+    def _highest_epoch(self, event: Open | Extend | Round | Committed | Close) -> int:
+        """The highest epoch seen for a session, the request's own included."""
+        name = event.name if isinstance(event, Round) else event
+        seen = self._sessions.fence(name.session_id)
+        return max(name.fence.epoch, seen.epoch if seen is not None else 0)
 
     def _open(self, event: Open) -> list[Answer]:
         session = self._sessions.get(event.session_id)

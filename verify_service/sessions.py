@@ -62,11 +62,6 @@ class Sessions:
         session = self.get(session_id)
         return session.fence if session is not None else self._fences.get(session_id)
 
-    def highest_epoch(self, session_id: str) -> int:
-        """Its epoch; 0 for a session never seen."""
-        fence = self.fence(session_id)
-        return fence.epoch if fence is not None else 0
-
     def add(self, opened: Open) -> Session:
         """Opens a session that is not held.
 

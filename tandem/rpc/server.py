@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 from wsgiref.simple_server import WSGIServer
 
 import grpc.aio
@@ -24,7 +24,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, start_http_server
 
-from tandem.errors import InvalidArgument, TandemError
+from tandem.errors import InvalidArgument, InvariantBroken, TandemError
 from tandem.rpc.channel import MESSAGE_OPTIONS
 from tandem.rpc.interceptor import ErrorInterceptor
 from tandem.telemetry import logger
@@ -66,7 +66,11 @@ class Service(Protocol):
         """Further fields of the ready file, such as ``http``. Called after `start`."""
 
     def is_alive(self) -> bool:
-        """Liveness, by its own progress: cheap, and never dependent on a peer or a store."""
+        """Liveness, by its own progress: cheap, and never dependent on a peer or a store.
+
+        Raises:
+            InvariantBroken: it will never make progress again; the process ends, so that it is started anew.
+        """
 
     async def drain(self) -> None:
         """Takes nothing new, hands its work over, ends its streams. Cancelled after `DRAIN_SECONDS`."""
@@ -247,9 +251,10 @@ def _write_ready(path: Path, ready: Mapping[str, object]) -> None:
 
 
 def run(main: Callable[[], Awaitable[None]]) -> int:
-    """Runs a service's main coroutine to its end and returns the exit code: 0, or 2 with one line on stderr.
+    """Runs a service's main coroutine to its end and returns the exit code.
 
-    Only errors raised on purpose become a line; a defect keeps its traceback.
+    0; or, with one line on stderr, 2 where it could not start and 1 where it broke. Only errors raised on purpose
+    become a line: an unforeseen one keeps its traceback.
     """
 
     async def whole() -> None:
@@ -259,7 +264,18 @@ def run(main: Callable[[], Awaitable[None]]) -> int:
         asyncio.run(whole())
     except TandemError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, InvariantBroken) else 2
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process now, all output written.
+
+    Everything has been closed by then, and taking down an interpreter with a model in it takes seconds: longer than a
+    drained process may stay.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

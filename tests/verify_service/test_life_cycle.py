@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -18,15 +20,28 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
+from tandem.decoding.warp import Candidates
 from tandem.engine.hosting import HostedModel
-from tandem.errors import ModelRefused
+from tandem.engine.tree_model import Row
+from tandem.errors import InvariantBroken, ModelRefused
 from tandem.rpc.channel import open_channel
-from tandem.rpc.codec import Description, decode_description
+from tandem.rpc.codec import Description, decode_description, encode_decoding, encode_fence
 from tandem.rpc.server import Listen, serve
-from tandem.v1 import types_pb2, verify_pb2_grpc
+from tandem.v1 import types_pb2, verify_pb2, verify_pb2_grpc
 from tests.support.judging import draft, judging, status_of
-from tests.support.model_services import PATIENCE, PROMPT, TARGET, decoding, hosted, running, verify_replica
+from tests.support.model_services import (
+    PATIENCE,
+    PROMPT,
+    TARGET,
+    decoding,
+    fence,
+    hosted,
+    running,
+    text_alone,
+    verify_replica,
+)
 from tests.support.processes import started
+from tests.support.tabular import TabularModel
 from verify_service.service import VerifyService
 from verify_service.sessions import Limits
 
@@ -116,6 +131,58 @@ async def test_draining_finishes_the_round_then_ends_the_stream() -> None:
         stopped = replica.begin_to_stop()
         assert await status_of(client.call) is grpc.StatusCode.UNAVAILABLE
         await asyncio.wait_for(stopped, 5)
+
+
+class _Breaking(TabularModel):
+    """Raises what nobody expects, for any text that holds token 7."""
+
+    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+        if any(7 in row.token_ids.tolist() for row in rows):
+            raise ZeroDivisionError("a defect")
+        return super().candidates(rows, width)
+
+
+async def test_a_pass_that_breaks_fails_its_sessions_and_the_next_pass_is_sound() -> None:
+    async with verify_replica(model=_Breaking(TARGET)) as replica, judging(replica) as client:
+        await client.open([1, 7], MTAD, session_id="bad")
+        await client.opened()
+        await client.ask([1, 7], draft([1, 7], MTAD), session_id="bad")
+        refusal = await client.refused()
+        assert (refusal.session_id, refusal.code) == ("bad", grpc.StatusCode.INTERNAL.value[0])
+        assert "defect" not in refusal.message
+        ending = decoding("autoregressive", max_position=4)
+        async with open_channel(replica.address) as channel:
+            call = verify_pb2_grpc.VerifyServiceStub(channel).Decode()  # type: ignore[no-untyped-call]
+            opened = verify_pb2.OpenSequence(
+                session_id="good", fence=encode_fence(fence()), decoding=encode_decoding(ending), token_ids=PROMPT
+            )
+            await call.write(verify_pb2.DecodeRequest(open=opened))
+            decoded = await asyncio.wait_for(call.read(), PATIENCE)
+            assert list(decoded.decoded.outcome.token_ids) == text_alone(ending)
+            call.cancel()
+
+
+async def test_a_model_thread_that_dies_ends_the_service() -> None:
+    broken = threading.Event()
+
+    def usage() -> float:
+        if broken.is_set():
+            raise ZeroDivisionError("a defect")
+        return 0.0
+
+    registry = CollectorRegistry()
+    service = VerifyService(lambda: replace(hosted(TARGET), kv_usage=usage), "digest", Limits(), registry)
+
+    async def serve_until_it_breaks() -> None:
+        async with running(service, registry) as replica, judging(replica) as client:
+            await client.open(PROMPT, MTAD)
+            await client.opened()
+            broken.set()
+            await client.ask(PROMPT, draft(PROMPT, MTAD))
+            await asyncio.wait_for(client.call.code(), PATIENCE)
+
+    with pytest.raises(InvariantBroken, match="model thread"):
+        await serve_until_it_breaks()
 
 
 def test_a_process_drains_and_exits_in_time(tiny_pair: tuple[Path, Path], tmp_path: Path) -> None:
