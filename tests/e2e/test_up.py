@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tandem import Client
+from tandem.generation import Options
 from tests.e2e.running import ENVIRONMENT, Up, alive, running, tandem
 from tests.support.tiny_pair import make_tokenizer
 
@@ -95,6 +97,35 @@ def test_a_session_is_resumed_at_another_orchestrator(stack_to_break: Up) -> Non
     assert token_ids == whole.token_ids
 
 
+@pytest.mark.parametrize(
+    ("role", "method"),
+    [
+        # With its only draft process dead the target goes on alone: only this method's text does not depend on that.
+        ("draft", "coupled"),
+        ("verify", "coupled"),
+        ("verify", "mtad"),
+        ("orchestrator", "coupled"),
+        ("orchestrator", "mtad"),
+    ],
+)
+def test_a_text_survives_the_death_of_processes_in_its_middle(stack_to_break: Up, role: str, method: str) -> None:
+    up = stack_to_break
+    asked: Options = {"seed": 9, "max_tokens": 200, "ignore_eos": True, "method": method}
+    with Client(up.told["grpc"]) as client:
+        up.wait_until(lambda: client.generate(PROMPT, max_tokens=4).usage.num_spec_steps > 0, "somebody drafts")
+        whole = client.generate(PROMPT, timeout=100, **asked)
+        with client.stream(PROMPT, timeout=100, **asked) as stream:
+            parts = [next(stream)]
+            before = up.pids(role)
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            parts += stream
+    assert sum(len(part.token_ids) for part in parts) == 200
+    assert stream.generation.token_ids == whole.token_ids
+    assert "".join(part.text for part in parts) == stream.generation.text == whole.text
+    up.wait_until(lambda: not set(before) & set(up.pids()), f"every {role} is back")
+
+
 def test_ctrl_c_leaves_no_process(stack_to_break: Up) -> None:
     pids = stack_to_break.pids()
     assert alive(pids) == pids
@@ -167,6 +198,17 @@ def test_ctrl_c_while_starting_leaves_no_process(tiny_pair: tuple[Path, Path], t
     assert alive(pids) == []
 
 
+def test_a_killed_parent_leaves_no_process(tiny_pair: tuple[Path, Path], tmp_path: Path) -> None:
+    target, draft = tiny_pair
+    up = Up(tmp_path, ("--target", str(target), "--draft", str(draft)))
+    up.wait_until(lambda: len(psutil.Process(up.process.pid).children()) >= 3, "store and models are starting")
+    children = psutil.Process(up.process.pid).children()
+    up.process.kill()
+    up.process.wait()
+    _, left = psutil.wait_procs(children, timeout=10)
+    assert [child for child in left if alive([child.pid])] == []
+
+
 def test_generate_streams_the_text_to_stdout_and_the_figures_to_stderr(stack: Up) -> None:
     address = stack.told["grpc"][0]
     options = ("--address", address, "--seed", "7", "--max-tokens", "12", "--method", "block")
@@ -177,7 +219,7 @@ def test_generate_streams_the_text_to_stdout_and_the_figures_to_stderr(stack: Up
     assert shown.stdout == made.text + "\n"
     assert "block, seed 7 · 12 tokens" in shown.stderr
     from_stdin = tandem("generate", "-", *options, "--json", input=PROMPT)
-    assert made.text in __import__("json").loads(from_stdin.stdout)["text"]
+    assert made.text in json.loads(from_stdin.stdout)["text"]
     traced = tandem("generate", PROMPT, *options, "--trace")
     assert traced.stdout == shown.stdout
     assert traced.stderr.count("drafted") >= made.usage.num_spec_steps
