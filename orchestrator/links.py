@@ -16,12 +16,11 @@ from tandem.decoding.values import Fence
 from tandem.errors import InvalidArgument, ModelRefused, Stale, TandemError, Unavailable
 from tandem.rpc import codec
 from tandem.rpc.channel import open_channel
-from tandem.rpc.status import error_of, error_of_refusal
+from tandem.rpc.status import error_of
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
-from tandem.v1 import draft_pb2, draft_pb2_grpc, types_pb2, verify_pb2, verify_pb2_grpc
+from tandem.v1 import types_pb2
 
-DESCRIBE_SECONDS = 5.0
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.05, 1.0
 
 State = Literal["connecting", "accepted", "refused", "down"]
@@ -201,101 +200,3 @@ class Link(ABC):
     @abstractmethod
     def _released(self, session_id: str, fence: Fence) -> Any:
         """The stream's message that takes a session back."""
-
-
-class DraftLink(Link):
-    """A draft replica, which runs rounds against a verify replica and reports their outcomes."""
-
-    role = "draft"
-
-    def grant(self, work: Work, verify_address: str, lease_seconds: float, round_timeout_seconds: float) -> Lease:
-        """Leases a session's rounds to this replica.
-
-        Raises:
-            Unavailable: it is not accepted now.
-        """
-        grant = draft_pb2.GrantLease(
-            session_id=work.session_id,
-            fence=codec.encode_fence(work.fence),
-            decoding=codec.encode_decoding(work.decoding),
-            token_ids=work.token_ids,
-            verify_address=verify_address,
-            lease_seconds=lease_seconds,
-            round_timeout_seconds=round_timeout_seconds,
-        )
-        return self._begin(work, draft_pb2.LeaseRequest(grant=grant))
-
-    async def _describe(self, channel: grpc.aio.Channel) -> types_pb2.DescribeResponse:
-        stub: Any = draft_pb2_grpc.DraftServiceStub(channel)  # type: ignore[no-untyped-call]
-        answer: types_pb2.DescribeResponse = await stub.Describe(types_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
-        return answer
-
-    def _open(self, channel: grpc.aio.Channel) -> Any:
-        return draft_pb2_grpc.DraftServiceStub(channel).Lease()  # type: ignore[no-untyped-call]
-
-    def _receive(self, response: draft_pb2.LeaseResponse) -> None:
-        match response.WhichOneof("body"):
-            case "outcome":
-                name = codec.decode_round_name(response.outcome.name)
-                self._deliver(name.session_id, Judged(name, codec.decode_outcome(response.outcome.outcome)))
-            case "ended":
-                refusal = response.ended.refusal
-                over = LeaseOver(error_of_refusal(refusal), refusal.highest_epoch, response.ended.verify_failed)
-                self._deliver(refusal.session_id, over)
-            case _:
-                raise InvalidArgument("a lease response has no body")
-
-    def _committed(self, watermark: types_pb2.CommitWatermark) -> Any:
-        return draft_pb2.LeaseRequest(committed=watermark)
-
-    def _released(self, session_id: str, fence: Fence) -> Any:
-        release = draft_pb2.ReleaseLease(session_id=session_id, fence=codec.encode_fence(fence))
-        return draft_pb2.LeaseRequest(release=release)
-
-
-class VerifyLink(Link):
-    """A verify replica, decoding alone."""
-
-    role = "verify"
-
-    def decode(self, work: Work, timeout_seconds: float) -> Lease:
-        """Has the target decode a session alone. ``timeout_seconds`` is the request's deadline; 0 is none.
-
-        Raises:
-            Unavailable: it is not accepted now.
-        """
-        opening = verify_pb2.OpenSequence(
-            session_id=work.session_id,
-            fence=codec.encode_fence(work.fence),
-            decoding=codec.encode_decoding(work.decoding),
-            token_ids=work.token_ids,
-            timeout_seconds=timeout_seconds,
-        )
-        return self._begin(work, verify_pb2.DecodeRequest(open=opening))
-
-    async def _describe(self, channel: grpc.aio.Channel) -> types_pb2.DescribeResponse:
-        stub: Any = verify_pb2_grpc.VerifyServiceStub(channel)  # type: ignore[no-untyped-call]
-        answer: types_pb2.DescribeResponse = await stub.Describe(types_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS)
-        return answer
-
-    def _open(self, channel: grpc.aio.Channel) -> Any:
-        return verify_pb2_grpc.VerifyServiceStub(channel).Decode()  # type: ignore[no-untyped-call]
-
-    def _receive(self, response: verify_pb2.DecodeResponse) -> None:
-        match response.WhichOneof("body"):
-            case "decoded":
-                name = codec.decode_round_name(response.decoded.name)
-                self._deliver(name.session_id, Judged(name, codec.decode_outcome(response.decoded.outcome)))
-            case "refused":
-                refusal = response.refused
-                over = LeaseOver(error_of_refusal(refusal), refusal.highest_epoch, at_verify=True)
-                self._deliver(refusal.session_id, over)
-            case _:
-                raise InvalidArgument("a decode response has no body")
-
-    def _committed(self, watermark: types_pb2.CommitWatermark) -> Any:
-        return verify_pb2.DecodeRequest(committed=watermark)
-
-    def _released(self, session_id: str, fence: Fence) -> Any:
-        close = verify_pb2.CloseSequence(session_id=session_id, fence=codec.encode_fence(fence))
-        return verify_pb2.DecodeRequest(close=close)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
-from orchestrator.links import DraftLink, Link, VerifyLink
+from orchestrator.links import Link
+from orchestrator.replicas import DraftLink, VerifyLink
 from tandem.errors import ModelRefused
 from tandem.requests import Limits
 from tandem.tokenization import Tokenizer

@@ -3,48 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 
+from orchestrator.claim import Claim, Place, TextEnded
 from orchestrator.committed_text import CommittedText
 from orchestrator.events import Committed, Event, Finished, Started
 from orchestrator.leases import Judged, Lease, LeaseOver, Work
-from orchestrator.links import DraftLink, VerifyLink
 from orchestrator.metrics import Metrics
 from orchestrator.placement import Placement
-from orchestrator.records import KvReference, SessionRecord
-from orchestrator.session_store import CommitAnswer, SessionStore
+from orchestrator.records import SessionRecord
+from orchestrator.replicas import DraftLink, VerifyLink
+from orchestrator.session_store import SessionStore
+from orchestrator.standing import HOPELESS, Standing
 from tandem.cut import Cut
 from tandem.decoding.methods import method
-from tandem.decoding.values import Fence, Outcome, RoundName
-from tandem.errors import (
-    Cancelled,
-    DataLoss,
-    InvalidArgument,
-    InvariantBroken,
-    NotFound,
-    OutOfKV,
-    Overloaded,
-    RowFailed,
-    Stale,
-    TandemError,
-    Unavailable,
-)
+from tandem.decoding.values import Outcome
+from tandem.errors import Cancelled, OutOfKV, Overloaded, Stale, TandemError, Unavailable
 from tandem.generation import FinishReason
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
 
 LONGEST_BACKOFF_SECONDS = 1.0
-STORE_RETRY_SECONDS = 0.1
-FOREVER = float("inf")
-
-DRAFTING_FAILURES = 3
-"""Placements in a row that came to nothing, after which a session does without its draft replica for a while."""
-
-_HOPELESS = (InvalidArgument, RowFailed, InvariantBroken, DataLoss)
-"""What a replica that failed so will fail with again."""
 
 Links = tuple[VerifyLink] | tuple[VerifyLink, DraftLink]
 
@@ -96,35 +77,27 @@ class Session:
     ) -> None:
         """Times are by `time.monotonic`. A new session is written to the store once its first replicas are chosen."""
         self.session_id = record.session_id
+        self.arrived = arrived
         self.text = CommittedText(record, around.tokenizer)
+        self.claim = Claim(record, around.store, around.metrics, around.patience.recovery_seconds)
         self._record = record
         self._around = around
-        self.arrived = arrived
         self._deadline = deadline
         self._is_new = is_new
-        self._fence = record.fence
-        self._highest_epoch = record.fence.epoch
         self._drafted = not method(record.setup.decoding.speculation.method).target_only
         self._finished: Finished | None = None
         self._interruption: TandemError | None = None
         self._lease: Lease | None = None
         self._links: Links | tuple[()] = ()
         self._last_addresses = {reference.address for reference in record.kv_references}
-        self._avoided: dict[str, float] = {}  # address -> until when
-        self._refused: dict[str, float] = {}
-        self._num_failures = 0
+        self._standing = Standing(around.patience.avoid_seconds)
         self._num_tokens_before = self.text.usage.completion_tokens
         self._first_token_at = self._last_token_at = arrived
         self._log = logger("orchestrator.session").bind(session_id=record.session_id)
 
     @property
-    def fence(self) -> Fence:
-        """The fence in whose name the session runs."""
-        return self._fence
-
-    @property
     def is_finished(self) -> bool:
-        """The text has ended, or the session is no longer this stream's."""
+        """The text has ended."""
         return self._finished is not None
 
     async def events(self) -> AsyncGenerator[Event]:
@@ -136,7 +109,7 @@ class Session:
             RowFailed, InvalidArgument: the verify service refused it.
         """
         if self._record.ended is None:
-            await self._place()
+            await self._ensure_placed()
         else:
             self._finish(self._record.ended, self._record.stop)
         setup = self._record.setup
@@ -146,11 +119,10 @@ class Session:
             tokens = tuple(self.text.token_ids[position:])
             yield Committed(position, self.text.digest, tokens, characters, self.text.log_probs(position))
         while self._finished is None:
-            step = await self._step()
-            if step is not None:
-                yield step
-            if self._finished is None and (self._lease is None or self._can_draft_again()):
-                await self._place()
+            shown = await self._step()
+            if shown is not None:
+                yield shown
+            await self._ensure_placed()
         yield self._finished
 
     def interrupt(self, error: TandemError) -> None:
@@ -171,147 +143,111 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------------ placing
 
+    async def _ensure_placed(self) -> None:
+        """Places the session where it has no lease, or better than where it decodes alone for want of a drafter."""
+        if self._finished is None and (self._lease is None or self._can_draft_again()):
+            try:
+                await self._place()
+            except TextEnded as ended:
+                self._finish(ended.reason, ended.stop)
+
     async def _place(self) -> None:
-        """Puts the session on replicas, under a raised epoch unless it is new. May find that it has ended."""
-        while self._finished is None:
+        """Puts the session on replicas, under a raised epoch unless it is new."""
+        while True:
             links = await self._choose()
-            if links is None:
-                return
             # A verify replica that the session stays at keeps its KV: the newer fence takes over what it holds.
             self.release(tell=links[0] not in self._links)
-            self._hold(links)
+            # Counted before anything is awaited, so that sessions which begin together see one another.
+            self._links = links
+            self._last_addresses = {link.address for link in links}
+            for link in links:
+                link.num_sessions += 1
+            places = [Place(link.role, link.address) for link in links]
             if self._is_new:
-                references = self._references(links, self._fence)
-                await self._around.store.create(replace(self._record, kv_references=references))
+                await self.claim.create(self._record, places)
                 self._is_new = False
-            elif not await self._raise_epoch(links):
-                return
+            else:
+                await self.claim.raise_epoch(self.text, places)
             try:
                 self._lease = self._grant(*links)
+                return
             except Unavailable:
                 continue  # it was lost in between
-            return
 
-    def _hold(self, links: Links) -> None:
-        # Counted before anything is awaited, so that sessions which begin together see one another.
-        self._links = links
-        self._last_addresses = {link.address for link in links}
-        for link in links:
-            link.num_sessions += 1
-
-    async def _choose(self) -> tuple[VerifyLink] | tuple[VerifyLink, DraftLink] | None:
-        """A verify replica, and a draft replica where one can be had. None: the text has ended meanwhile."""
-        placement, patience = self._around.placement, self._around.patience
-        avoided, refused = _current(self._avoided), _current(self._refused)
+    async def _choose(self) -> Links:
+        """A verify replica, and a draft replica where one can be had."""
+        placement, standing = self._around.placement, self._standing
 
         def find() -> VerifyLink | None:
-            return placement.verify_for(self._record.setup.target, self._last_addresses, avoided)
+            return placement.verify_for(self._record.setup.target, self._last_addresses, standing.avoided)
 
         verify = find()
         if verify is None:
             self._around.metrics.waiting.inc()
             try:
-                await placement.wait(lambda: bool(find() or self._interruption), patience.recovery_seconds)
+                seconds = self._around.patience.recovery_seconds
+                await placement.wait(lambda: bool(find() or self._interruption), seconds)
             finally:
                 self._around.metrics.waiting.dec()
-            if await self._is_interrupted():
-                return None
+            await self._heed_interruption()
             verify = find()
         if verify is None:
             raise Unavailable(placement.why_no_verify())
-        draft = placement.draft_for(self._last_addresses, avoided, refused) if self._drafted else None
+        if not self._drafted:
+            return (verify,)
+        draft = placement.draft_for(self._last_addresses, standing.avoided, standing.refused)
         return (verify,) if draft is None else (verify, draft)
 
     def _grant(self, verify: VerifyLink, draft: DraftLink | None = None) -> Lease:
-        work = Work(self.session_id, self._fence, self._record.setup.decoding, tuple(self.text.token_ids))
+        work = Work(self.session_id, self.claim.fence, self._record.setup.decoding, tuple(self.text.token_ids))
         patience = self._around.patience
-        remaining = self._remaining()
+        remaining = 0.0 if self._deadline is None else max(0.001, self._deadline - time.monotonic())
         if draft is None:
             return verify.decode(work, remaining)
-        round_timeout = min(patience.round_timeout_seconds, remaining or FOREVER)
+        round_timeout = min(patience.round_timeout_seconds, remaining or patience.round_timeout_seconds)
         return draft.grant(work, verify.address, patience.lease_seconds, round_timeout)
-
-    def _remaining(self) -> float:
-        """Seconds until the request's deadline; 0 where it has none."""
-        return 0.0 if self._deadline is None else max(0.001, self._deadline - time.monotonic())
 
     def _can_draft_again(self) -> bool:
         """Whether the target decodes alone although a draft replica is there by now."""
         decodes_alone = self._drafted and len(self._links) == 1
-        return decodes_alone and self._around.placement.draft_for(refused=_current(self._refused)) is not None
+        return decodes_alone and self._around.placement.draft_for(refused=self._standing.refused) is not None
 
-    def _references(self, links: Links, fence: Fence) -> tuple[KvReference, ...]:
-        return tuple(KvReference(link.role, link.address, self.text.position, fence.epoch) for link in links)
-
-    async def _raise_epoch(self, links: Links) -> bool:
-        """Moves the session's fence past every epoch known. False: the text has ended meanwhile."""
-        raised = Fence(max(self._fence.epoch, self._highest_epoch) + 1, secrets.token_bytes(16))
-        references = self._references(links, raised)
-        store = self._around.store
-        give_up = time.monotonic() + self._around.patience.recovery_seconds
-        while True:
-            try:
-                await store.raise_epoch(self.session_id, self._fence, raised, references)
-            except Unavailable:
-                if time.monotonic() > give_up:
-                    raise
-                await asyncio.sleep(STORE_RETRY_SECONDS)
-                continue
-            except NotFound:
-                self._log.warning("the store lost the session; writing it back")
-                await store.restore(self.text.record(raised))
-            except Stale:
-                # Ended, moved, or raised by us in a call whose answer was lost.
-                if not await self._is_held_by(raised):
-                    return False
-            self._fence = raised
-            return True
-
-    # --------------------------------------------------------------------------------------------------- committing
+    # ------------------------------------------------------------------------------------------------------- rounds
 
     async def _step(self) -> Committed | None:
         """Waits for one outcome and commits it, or deals with the end of the lease. None: nothing to show."""
         assert self._lease is not None
-        if await self._is_interrupted():
-            return None
-        event = await self._lease.next(self._around.patience.silence_seconds)
-        shown = await self._commit(event) if isinstance(event, Judged) else event
-        if isinstance(shown, LeaseOver):
-            await self._lost(shown)
+        try:
+            await self._heed_interruption()
+            event = await self._lease.next(self._around.patience.silence_seconds)
+            shown = await self._commit(event) if isinstance(event, Judged) else event
+            if isinstance(shown, LeaseOver):
+                await self._lost(shown)
+                return None
+        except TextEnded as ended:
+            self._finish(ended.reason, ended.stop)
             return None
         # The watermark goes first: the next rounds are drafted while this one is on its way to the client.
-        if self._finished is not None:
-            self.release()
-        else:
+        if self._lease is not None:
             self._lease.committed(self.text.position)
         return shown
 
     async def _commit(self, judged: Judged) -> Committed | LeaseOver | None:
-        """Commits an outcome. None: it had been committed before, or the session has ended elsewhere."""
+        """Commits an outcome. None: it had been committed before."""
+        assert self._lease is not None
         name = judged.name
-        if name.position < self.text.position:
-            answer = await self._ask_store(name, judged.outcome, Cut(0, ""))
-            return None if answer.kind == "duplicate" else self._misfit()
-        if not self.text.continues(name, judged.outcome):
-            return self._misfit()
+        late = name.position < self.text.position
+        if late and await self.claim.was_committed(name, judged.outcome):
+            return None
+        if late or not self.text.continues(name, judged.outcome):
+            return LeaseOver(Unavailable(f"{self._lease.replica.name} reported a round of another text"))
         outcome, cut = self.text.cut(judged.outcome)
         began = time.perf_counter()
-        answer = await self._ask_store(name, outcome, cut)
-        if answer.kind == "gap":
-            self._log.warning("the store lost committed tokens; writing them back", stored=answer.position)
-            await self._around.store.restore(self.text.record(self._fence))
-            answer = await self._ask_store(name, outcome, cut)
-        if answer.kind == "stale":
-            if await self._is_held_by(self._fence):
-                raise InvariantBroken("the store refused a commit of the session's owner")
-            return None
-        if answer.kind == "gap" or (answer.kind == "duplicate" and answer.token_ids != outcome.token_ids):
-            raise DataLoss(f"the store has another text than session {self.session_id}")
+        await self.claim.commit(name, outcome, cut, self.text)
         return self._committed(outcome, cut, time.perf_counter() - began)
 
     def _committed(self, outcome: Outcome, cut: Cut, commit_seconds: float) -> Committed:
         metrics = self._around.metrics
-        metrics.commit_seconds.observe(commit_seconds)
         metrics.count_committed(outcome)
         self._last_token_at = time.monotonic()
         if self.text.usage.completion_tokens == self._num_tokens_before:
@@ -319,7 +255,7 @@ class Session:
             metrics.first_token.observe(self._first_token_at - self.arrived)
         position = self.text.position
         self.text.append(outcome)
-        self._num_failures = 0
+        self._standing.note_success()
         if cut.ended is not None:
             self._finish(cut.ended, cut.stop)
         traced = None
@@ -327,101 +263,42 @@ class Session:
             traced = replace(outcome, timings=replace(outcome.timings, commit_seconds=commit_seconds))
         return Committed(position, self.text.digest, outcome.token_ids, cut.text, outcome.log_probs, traced)
 
-    async def _ask_store(self, name: RoundName, outcome: Outcome, cut: Cut) -> CommitAnswer:
-        """Commits, and asks again while the store is away: what is repeated is answered as the first time."""
-        metrics = self._around.metrics
-        give_up = time.monotonic() + self._around.patience.recovery_seconds
-        while True:
-            try:
-                answer = await self._around.store.commit(name, outcome, cut.ended, cut.stop)
-            except Unavailable:
-                metrics.commits["failed"].inc()
-                if time.monotonic() > give_up:
-                    raise
-                await asyncio.sleep(STORE_RETRY_SECONDS)
-                if self._interruption is not None:
-                    raise self._interruption from None
-            else:
-                metrics.commits[answer.kind].inc()
-                return answer
-
-    def _misfit(self) -> LeaseOver:
-        assert self._lease is not None
-        return LeaseOver(Unavailable(f"{self._lease.replica.name} reported a round of another text"))
+    def _finish(self, reason: FinishReason, stop: str) -> None:
+        self.release()
+        usage = self.text.usage.usage(self._first_token_at - self.arrived, self._last_token_at - self.arrived)
+        if self._num_tokens_before:  # a resumed stream times only what it made itself
+            rest = usage.completion_tokens - self._num_tokens_before - 1
+            seconds = (self._last_token_at - self._first_token_at) / rest if rest > 0 else 0.0
+            usage = replace(usage, time_per_output_token_seconds=seconds)
+        self._finished = Finished(reason, usage, stop)
 
     # --------------------------------------------------------------------------------------------------- recovering
 
     async def _lost(self, over: LeaseOver) -> None:
-        """Decides what the end of a lease means: another try, the text's end, or the request's failure."""
-        if await self._is_interrupted():
-            return
+        """Decides what the end of a lease means: another try, or the request's failure."""
+        await self._heed_interruption()
         error, links = over.error, self._links
         self.release()
         if isinstance(error, Stale):
-            if not await self._is_held_by(self._fence):
-                return
-            self._highest_epoch = max(self._highest_epoch, over.highest_epoch)
-        elif isinstance(error, _HOPELESS) and over.at_verify:
+            await self.claim.check()
+            self.claim.note_epoch(over.highest_epoch)
+        elif isinstance(error, HOPELESS) and over.at_verify:
             raise error
-        self._num_failures += 1
+        self._standing.note_failure(links, over)
+        failures = self._standing.num_failures
         self._around.metrics.recoveries.labels(type(error).__name__).inc()
-        self._log.info("placing the session anew", cause=str(error), failures=self._num_failures)
-        self._avoid(links, over)
-        if self._num_failures > self._around.patience.max_recoveries:
+        self._log.info("placing the session anew", cause=str(error), failures=failures)
+        if failures > self._around.patience.max_recoveries:
             if isinstance(error, Overloaded | OutOfKV):
                 raise error
             raise Unavailable(f"no replica could continue the session; the last reason: {error}")
-        if self._num_failures > 1:
-            await asyncio.sleep(min(0.05 * 2.0**self._num_failures, LONGEST_BACKOFF_SECONDS))
+        if failures > 1:  # the first move is made at once
+            await asyncio.sleep(min(0.05 * 2.0**failures, LONGEST_BACKOFF_SECONDS))
 
-    def _avoid(self, links: Links | tuple[()], over: LeaseOver) -> None:
-        """Notes which replicas are not the next choice; a draft replica is left out before it fails a request."""
-        until = time.monotonic() + self._around.patience.avoid_seconds
-        for link in links:
-            if over.at_verify == (link.role == "verify"):
-                self._avoided[link.address] = until
-            if link.role == "draft" and isinstance(over.error, _HOPELESS):
-                self._refused[link.address] = FOREVER
-            elif link.role == "draft" and self._num_failures >= DRAFTING_FAILURES:
-                self._refused[link.address] = until
-
-    async def _is_interrupted(self) -> bool:
-        """Whether the text has ended from outside. Raises the error that the stream is to end with, if any."""
+    async def _heed_interruption(self) -> None:
+        """Ends the stream where it was told to."""
         interruption, self._interruption = self._interruption, None
-        if interruption is None:
-            return False
-        if not isinstance(interruption, Cancelled):
+        if isinstance(interruption, Cancelled):
+            await self.claim.check()
+        elif interruption is not None:
             raise interruption
-        return not await self._is_held_by(self._fence)
-
-    async def _is_held_by(self, fence: Fence) -> bool:
-        """Whether the session goes on under ``fence``. Sets `_finished` when it has ended.
-
-        Raises:
-            Stale: somebody else continues it.
-        """
-        try:
-            record = await self._around.store.read(self.session_id)
-        except NotFound:
-            return True  # the store lost it; the next step writes it back
-        if record.ended is not None:
-            self._finish(record.ended, record.stop)
-            return False
-        if record.fence != fence:
-            raise Stale("the session is continued by another stream, which took it over")
-        return True
-
-    def _finish(self, reason: FinishReason, stop: str) -> None:
-        new_tokens = self.text.usage.completion_tokens - self._num_tokens_before
-        first = self._first_token_at - self.arrived
-        usage = self.text.usage.usage(first, self._last_token_at - self.arrived)
-        if self._num_tokens_before:  # a resumed stream times only what it made itself
-            rest = self._last_token_at - self._first_token_at
-            usage = replace(usage, time_per_output_token_seconds=rest / (new_tokens - 1) if new_tokens > 1 else 0.0)
-        self._finished = Finished(reason, usage, stop)
-
-
-def _current(untils: dict[str, float]) -> frozenset[str]:
-    """The addresses whose time has not passed."""
-    now = time.monotonic()
-    return frozenset(address for address, until in untils.items() if until > now)

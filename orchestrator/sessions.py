@@ -7,20 +7,19 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from orchestrator.events import Event, Finished
 from orchestrator.placement import accepted, weights_digest
-from orchestrator.records import CommittedRound, SessionRecord, Setup
+from orchestrator.records import SessionRecord, Setup
+from orchestrator.restoring import extended
 from orchestrator.session import Session, Surroundings
-from tandem.cut import Cutter
 from tandem.decoding.methods import method
 from tandem.decoding.rng import DRAWING_VERSION
 from tandem.decoding.values import MAX_TOKENS, Fence, RunningDigest, Speculation
-from tandem.errors import Cancelled, DataLoss, ModelRefused, Overloaded, Stale, TandemError, Unavailable
+from tandem.errors import Cancelled, ModelRefused, Overloaded, TandemError, Unavailable
 from tandem.generation import Options
 from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
-from tandem.rpc.codec import check_token_ids
 from tandem.rpc.status import code_of
 from tandem.telemetry import logger
 
@@ -128,7 +127,8 @@ class Sessions:
         if (setup.tokenizer_digest, setup.drawing_version) != (tokenizer.digest, DRAWING_VERSION):
             raise ModelRefused(f"session {session_id} was made with another tokenizer or drawing version")
         if position > record.position and token_ids and record.ended is None:
-            record = self._extended(record, position, digest, token_ids)
+            record = extended(record, token_ids, position, digest, tokenizer)
+            self._log.warning("the store lost committed tokens; restoring them from the client", session_id=session_id)
             await self._around.store.restore(record)
         session = Session(record, self._around, arrived=arrived, deadline=deadline, is_new=False)
         session.text.skip_to(position, digest)
@@ -228,30 +228,6 @@ class Sessions:
             return self._around.tokenizer.encode(prompt) if prompt else ()
         return await asyncio.to_thread(self._around.tokenizer.encode, prompt)
 
-    def _extended(self, record: SessionRecord, position: int, digest: bytes, token_ids: Sequence[int]) -> SessionRecord:
-        """The record with the end that the store lost and the client kept."""
-        text = tuple(token_ids)
-        if len(text) != position or RunningDigest(text).value != digest:
-            raise DataLoss("the tokens sent do not have the position and digest sent with them")
-        if text[: record.position] != record.token_ids:
-            raise DataLoss("the client's text and the session's differ")
-        new = text[record.position :]
-        check_token_ids(new, self._around.placement.limits(drafted=False).vocab_size)
-        prompt = record.token_ids[: record.setup.prompt_length]
-        cutter = Cutter(self._around.tokenizer, record.setup.decoding, record.setup.stop, prompt)
-        if cutter.feed(text[len(prompt) :]).ended is not None:
-            raise Stale("the tokens sent run to or past the end of the text, which the store has lost")
-        self._log.warning("the store lost committed tokens; restoring them from the client", num_tokens=len(new))
-        round_ = CommittedRound(record.position, record.digest, 0, 0, 0)
-        return replace(
-            record,
-            position=position,
-            digest=digest,
-            token_ids=text,
-            log_probs=record.log_probs + (float("nan"),) * len(new),
-            rounds=(*record.rounds, round_),
-        )
-
     async def _watched(self, session: Session) -> AsyncGenerator[Event]:
         async with aclosing(session.events()) as events:
             async for event in events:
@@ -261,6 +237,6 @@ class Sessions:
 
     async def _pause(self, session: Session) -> None:
         try:
-            await self._around.store.pause(session.session_id, session.fence)
+            await self._around.store.pause(session.session_id, session.claim.fence)
         except Unavailable as error:
             self._log.warning("a session left by its client keeps its longer expiry", reason=str(error))

@@ -121,6 +121,9 @@ async def test_what_the_store_lost_is_restored_from_the_client(stage: Stage) -> 
     other = (*PROMPT, *SCRIPT[1 : len(parts) + 1])
     await fails(served.resume(session_id, position, RunningDigest(other).value, other), grpc.StatusCode.DATA_LOSS)
     await fails(served.resume(session_id, position, digest), grpc.StatusCode.FAILED_PRECONDITION)
+    foreign = (*PROMPT, *SCRIPT[: len(parts) - 1], 5000)
+    digest_of_foreign = RunningDigest(foreign).value
+    await fails(served.resume(session_id, position, digest_of_foreign, foreign), grpc.StatusCode.INVALID_ARGUMENT)
     rest = await served.resume(session_id, position, digest, (*PROMPT, *SCRIPT[: len(parts)]))
     assert rest.token_ids == SCRIPT[len(parts) : 20]
     assert rest.finished.usage.completion_tokens == 20

@@ -1,0 +1,50 @@
+"""Committed tokens that the store lost and a client kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.records import CommittedRound, SessionRecord
+from tandem.cut import Cutter
+from tandem.decoding.values import RunningDigest
+from tandem.errors import DataLoss, Stale
+from tandem.rpc.codec import check_token_ids
+from tandem.tokenization import Tokenizer
+
+
+def extended(
+    record: SessionRecord,
+    token_ids: Sequence[int],
+    position: int,
+    digest: bytes,
+    tokenizer: Tokenizer,
+) -> SessionRecord:
+    """``record`` with the end of its text as a client has it: ``token_ids`` from the prompt on, by position and digest.
+
+    The log-probabilities of what is added are unknown, and stand as NaN.
+
+    Raises:
+        DataLoss: the client's text does not begin with the record's, or does not have the digest.
+        Stale: it runs to or past the text's end, so there is nothing to go on from.
+        InvalidArgument: an id is out of range.
+    """
+    text = tuple(token_ids)
+    if len(text) != position or RunningDigest(text).value != digest:
+        raise DataLoss("the tokens sent do not have the position and digest sent with them")
+    if text[: record.position] != record.token_ids:
+        raise DataLoss("the client's text and the session's differ")
+    new = text[record.position :]
+    check_token_ids(new, tokenizer.vocab_size)
+    setup = record.setup
+    prompt = text[: setup.prompt_length]
+    if Cutter(tokenizer, setup.decoding, setup.stop, prompt).feed(text[len(prompt) :]).ended is not None:
+        raise Stale("the tokens sent run to or past the end of the text, which the store has lost")
+    return replace(
+        record,
+        position=position,
+        digest=digest,
+        token_ids=text,
+        log_probs=record.log_probs + (float("nan"),) * len(new),
+        rounds=(*record.rounds, CommittedRound(record.position, record.digest, 0, 0, 0)),
+    )
