@@ -57,8 +57,9 @@ def test_a_sampling_out_of_bounds_is_refused_by_name(bad: dict[str, float]) -> N
         {"beam_width": 17},
         {"threshold": 0},
         {"threshold": 2},
-    ]
-    + [{"threshold": 1.0}, {"threshold": math.nan}],
+        {"threshold": 1.0},
+        {"threshold": math.nan},
+    ],
 )
 def test_a_speculation_out_of_bounds_is_refused_by_name(bad: dict[str, float]) -> None:
     with pytest.raises(InvalidArgument, match=next(iter(bad))):

@@ -33,7 +33,9 @@ class Block:
         token_target_probs = np.exp(target.log_prob(tree.parents + 1, tree.token_ids))
         weights = [1.0]
         for target_prob, draft_prob in zip(token_target_probs.tolist(), token_draft_probs.tolist(), strict=True):
-            weights.append(min(1.0, weights[-1] * target_prob / draft_prob) if draft_prob > 0 else weights[-1])
+            weight = weights[-1] * target_prob
+            # A token that its own drafter claims never to draw is judged by the target: 0 / 0 is a refusal.
+            weights.append(min(1.0, weight / draft_prob) if draft_prob > 0 else float(weight > 0))
         # What remains to be drawn from after i accepted tokens, (w_i p - q)+ over the target's support, [length, width]
         residuals = np.maximum(
             np.array(weights[:-1])[:, None] * np.exp(target.log_probs[:length])
