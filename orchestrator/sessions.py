@@ -23,7 +23,7 @@ from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
 from tandem.rpc.status import code_of
 from tandem.telemetry import logger
 
-LONG_TEXT = 20_000
+LONG_TEXT = 4_000
 """Characters from which a prompt is tokenised in another thread, so that nobody else waits for it."""
 
 ANY_MODEL = Limits(vocab_size=1 << 32, max_positions=2 * MAX_TOKENS, eos_token_ids=())

@@ -174,3 +174,12 @@ async def test_a_deadline_ends_the_stream_and_the_work(stage: Stage) -> None:
         await served.read(served.stub.Generate(request, timeout=0.3))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await until(lambda: len(verify.closed) == 1)
+
+
+async def test_the_stand_in_for_redis_serves_as_well(stage: Stage, fakeredis_url: str) -> None:
+    stage.redis_url = fakeredis_url
+    served = await stage.orchestrator([await stage.verify()], [await stage.draft()])
+    texts = await asyncio.gather(*(served.text() for _ in range(5)))
+    assert {text.token_ids for text in texts} == {SCRIPT[:20]}
+    again = await served.resume(texts[0].started.session_id, len(PROMPT), RunningDigest(PROMPT).value)
+    assert again.token_ids == SCRIPT[:20]
