@@ -130,8 +130,13 @@ async def _show_one(
     target: str | None,
     out: Console,
 ) -> None:
-    """Shows the question on which drafting was neither always right nor always wrong, as nearly as possible."""
-    index = min(range(len(answers)), key=lambda i: abs(answers[i].usage.draft_acceptance_rate - 0.75))
+    """Shows a question, answered rightly if any was, on which drafting was neither always right nor always wrong."""
+
+    def interest(index: int) -> tuple[bool, float]:
+        right = execution_match(examples[index], answers[index].text)
+        return not right, abs(answers[index].usage.draft_acceptance_rate - 0.75)
+
+    index = min(range(len(answers)), key=interest)
     example = examples[index]
     traced = await client.generate(example.prompt, **(_options(method, index) | Options(trace=True)))
     token_text = token_text_of(target)
