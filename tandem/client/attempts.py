@@ -101,6 +101,6 @@ class Attempts:
         if now + pause - self._since > limit:
             if isinstance(error, Overloaded):
                 raise error
-            raise Unavailable(f"no answer from {', '.join(self._addresses)}: {error}") from error
+            raise Unavailable(f"nothing serves at {', '.join(self._addresses)} now: {error}") from error
         self._index = (self._index + 1) % len(self._addresses)
         return pause if self._deadline is None else max(0.0, min(pause, self._deadline - now))

@@ -19,14 +19,15 @@ MESSAGE_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 # Keepalive finds a dead peer between rounds; within a round its deadline does. Reconnecting is quick, since replicas
-# come and go. A channel of its own connection: a shared one would tie unrelated streams to one flow-control window.
+# come and go; min_reconnect_backoff is how long one attempt may take, and no pause. A channel of its own connection:
+# a shared one would tie unrelated streams to one flow-control window.
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     *MESSAGE_OPTIONS,
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
