@@ -22,7 +22,6 @@ from draft_service.events import (
     Outgoing,
     Over,
     Release,
-    RoundDone,
     StreamOver,
     ToOrchestrator,
     ToVerify,
@@ -90,6 +89,7 @@ class Drafter:
         self._leases: dict[str, Lease] = {}
         self._warm: OrderedDict[str, DraftSequence] = OrderedDict()
         self._fences: OrderedDict[str, Fence] = OrderedDict()
+        self._outcomes: list[ToOrchestrator] = []
         self._drain_until = math.inf
         self._drained = False
         self._handlers: dict[type, Callable[..., None]] = {
@@ -128,14 +128,17 @@ class Drafter:
             overdue = lease.overdue(now)
             if overdue is not None:
                 self._end(lease, overdue[0], verify_failed=overdue[1])
-        # Outcomes go out before the next drafts are made: committing them takes as long as drafting.
-        self._outlet.flush()
+        batch = [lease for lease in self._leases.values() if lease.is_ready][: self._limits.max_batch]
+        # Outcomes go out before the next drafts are made. But where one session is all there is, sending its outcome
+        # would take the interpreter from the thread that drafts: it goes out while the verify replica is at work.
+        if len(self._leases) > 1 or not batch or batch[0].is_young:
+            self._send_outcomes()
+            self._outlet.flush()
         if self._draining:
             self._work_off(now)
-        else:
-            batch = [lease for lease in self._leases.values() if lease.is_ready][: self._limits.max_batch]
-            if batch:
-                self._draft(batch)
+        elif batch:
+            self._draft(batch)
+        self._send_outcomes()
         self._outlet.hand_over()
         self._metrics.sessions.set(len(self._leases))
         self._metrics.kv_usage.set(self._hosted.kv_usage())
@@ -176,6 +179,7 @@ class Drafter:
                 self._outlet.put(ToVerify(lease.grant.verify_address, lease.ask(result)))
             else:
                 self._end(lease, result)
+        self._send_outcomes()
         self._outlet.hand_over()
         self._metrics.draft_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(batch))
@@ -259,7 +263,7 @@ class Drafter:
             return
         if done is not None:
             self._metrics.verify_seconds.observe(done.outcome.timings.verify_round_trip_seconds)
-            self._say(lease.grant.stream, done)
+            self._outcomes.append(ToOrchestrator(lease.grant.stream, done))
 
     def _missed(self, event: Missed) -> None:
         lease = self._leases.get(event.name.session_id)
@@ -348,8 +352,14 @@ class Drafter:
         if seen is not None and seen.refuses(grant.fence):
             raise Stale(f"epoch {grant.fence.epoch} is fenced off here: epoch {seen.epoch} was seen")
 
-    def _say(self, stream: LeaseStream, answer: RoundDone | Ended | Over) -> None:
+    def _say(self, stream: LeaseStream, answer: Ended | Over) -> None:
+        self._send_outcomes()  # what was done comes before the end
         self._outlet.put(ToOrchestrator(stream, answer))
+
+    def _send_outcomes(self) -> None:
+        for outcome in self._outcomes:
+            self._outlet.put(outcome)
+        self._outcomes.clear()
 
     def _tell_verify(self, lease: Lease, request: VerifyRequest) -> None:
         self._outlet.put(ToVerify(lease.grant.verify_address, request))

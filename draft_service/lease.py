@@ -54,6 +54,7 @@ class Lease:
         self._round_timeout_seconds = round_timeout_seconds
         self._committed = len(grant.token_ids)
         self._ends: list[int] = []
+        self._num_judged = 0
         self._expires_at = math.inf
         self._renew()
 
@@ -61,6 +62,11 @@ class Lease:
     def is_ready(self) -> bool:
         """Whether the next round can be drafted."""
         return self.asked is None and len(self._ends) < MAX_UNCOMMITTED and not self.sequence.finished
+
+    @property
+    def is_young(self) -> bool:
+        """Whether at most one verdict has come: somebody waits for the first tokens."""
+        return self._num_judged <= 1
 
     @property
     def next_deadline(self) -> float:
@@ -129,6 +135,7 @@ class Lease:
         if not outcome.token_ids or self.sequence.digest != outcome.next_digest:
             raise InvariantBroken(f"{self.grant.verify_address} answered with a verdict that does not fit the text")
         self._ends.append(self.sequence.position)
+        self._num_judged += 1
         return RoundDone(asked.name, self._timed(outcome, asked))
 
     def _timed(self, outcome: Outcome, asked: Asked) -> Outcome:

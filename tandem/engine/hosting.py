@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +71,9 @@ def host_model(
         )
     engine = Engine(loaded, num_kv_blocks=blocks, block_size=BLOCK_SIZE)
     _warm_up(engine)
+    # What loading left behind lives as long as the process: the collector need not walk it again and again.
+    gc.collect()
+    gc.freeze()
     identity = loaded.identity
     return HostedModel(
         model=engine,

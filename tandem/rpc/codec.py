@@ -209,9 +209,9 @@ def decode_proposal(message: pb.Proposal) -> Proposal:
     _require(8 <= len(message.digest) <= 32, f"a proposal's digest has {len(message.digest)} bytes; expected 8 to 32")
     _require(len(message.token_ids) <= MAX_NODES, f"a proposal has {len(message.token_ids)} nodes; at most {MAX_NODES}")
     tree = TokenTree(
-        np.array(message.token_ids, np.int64),
-        np.array(message.parents, np.int64),
-        np.array(message.draft_joint_log_probs, np.float64),
+        np.array(list(message.token_ids), np.int64),
+        np.array(list(message.parents), np.int64),
+        np.array(list(message.draft_joint_log_probs), np.float64),
     )
     check_seconds(message.draft_seconds, "draft_seconds")
     return Proposal(tree, _decode_distributions(message), message.draft_seconds, message.digest)
