@@ -14,12 +14,14 @@ from tandem.tokenization import tokenizer_digest
 
 
 def check(plan: Plan) -> None:
-    """Looks at the models' tokenizers, the ports and the decoding defaults.
+    """Looks at the models' tokenizers, the ports, the decoding defaults and the ready file.
 
     Raises:
         ModelRefused: the tokenizers differ, or a model has none.
-        InvalidArgument: a port is taken, or a default cannot be served.
+        InvalidArgument: a port is taken, a default cannot be served, or the ready file cannot be written.
     """
+    if plan.ready_file is not None and not plan.ready_file.absolute().parent.is_dir():
+        raise InvalidArgument(f"the ready file {plan.ready_file} cannot be written: its folder does not exist")
     _check_pair(plan.models)
     _check_defaults(plan.defaults)
     for index in range(plan.counts.orchestrators):

@@ -170,6 +170,7 @@ def test_models_with_different_tokenizers_are_refused(tiny_pair: tuple[Path, Pat
         (("--target", "/no/such/folder"), "/no/such/folder"),
         (("--drafts", "0"), "drafts"),
         (("--port", "70000"), "port"),
+        (("--ready-file", "/no/such/folder/ready.json"), "/no/such/folder/ready.json"),
     ],
 )
 def test_what_cannot_be_started_is_refused(arguments: tuple[str, ...], named: str) -> None:
