@@ -17,6 +17,7 @@ from rich.table import Table
 from tandem.cli import rendering
 from tandem.cli.generate import token_text_of
 from tandem.client import AsyncClient
+from tandem.decoding.methods import method as method_of
 from tandem.errors import InvalidArgument
 from tandem.evaluation.report import MethodReport
 from tandem.evaluation.text_to_sql import Example, execution_match
@@ -35,15 +36,15 @@ async def demonstrate(
     Raises:
         TandemError: the stack could not start or serve; InvalidArgument for an unknown method.
     """
+    if not methods:
+        raise InvalidArgument("no method is named: expected some, with commas between")
+    for name in methods:
+        method_of(name)
     console = Console(stderr=True)
     plan = Plan(models=models, doors=Doors(port=0, http_port=0))
     with console.status("starting the stack: a store, a verify, a draft and an orchestrator process"):
         stack = Stack(plan, lambda line: console.print(line, style="yellow", highlight=False, markup=False))
     async with stack, AsyncClient(stack.grpc) as client:
-        served = set((await client.describe()).methods)
-        unknown = [name for name in methods if name not in served]
-        if unknown:
-            raise InvalidArgument(f"unknown method {unknown[0]!r}; expected some of: {', '.join(sorted(served))}")
         reports, answers = await _ask_all(client, methods, examples, at_once, console)
         if as_json:
             print(json.dumps([dataclasses.asdict(report) for report in reports]))
