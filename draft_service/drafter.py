@@ -318,6 +318,7 @@ class Drafter:
         tell_verify: bool = True,
     ) -> None:
         """Ends a lease before its text has ended, and says why."""
+        _log.info("lease ended", session_id=lease.session_id, verify_failed=verify_failed, reason=str(error))
         self._say(
             lease.grant.stream,
             Ended(lease.session_id, error, max(highest_epoch, lease.fence.epoch), verify_failed),

@@ -12,7 +12,7 @@ from tandem.engine.hosting import HostedModel
 from tandem.errors import TandemError, Unavailable
 from tandem.model_thread import ModelThread
 from tandem.rpc.codec import Description, encode_description
-from tandem.rpc.streams import Outbox, exchange
+from tandem.rpc.streams import Outbox, exchange, paced
 from tandem.v1 import draft_pb2, draft_pb2_grpc, types_pb2
 
 DRAINING = "this draft replica is draining; place the session on another one"
@@ -81,7 +81,11 @@ class DraftServicer(draft_pb2_grpc.DraftServiceServicer):
 
         try:
             await exchange(
-                request_iterator, context.write, outbox, accept, lambda: self._thread.post(StreamOver(stream))
+                paced(request_iterator, lambda: self._thread.backlog),
+                context.write,
+                outbox,
+                accept,
+                lambda: self._thread.post(StreamOver(stream)),
             )
         finally:
             del self._outboxes[stream]

@@ -11,7 +11,7 @@ from tandem.engine.hosting import HostedModel
 from tandem.errors import TandemError, Unavailable
 from tandem.model_thread import ModelThread
 from tandem.rpc.codec import Description, encode_description
-from tandem.rpc.streams import Outbox, exchange
+from tandem.rpc.streams import Outbox, exchange, paced
 from tandem.v1 import types_pb2, verify_pb2, verify_pb2_grpc
 from verify_service.events import Answer, Drained, Event, Open, Over, Refused, Stream, StreamOver
 from verify_service.wire import read_decode, read_judge, session_of, write_decode, write_judge
@@ -98,6 +98,12 @@ class VerifyServicer(verify_pb2_grpc.VerifyServiceServicer):
                 self._thread.post(event)
 
         try:
-            await exchange(requests, context.write, outbox, accept, lambda: self._thread.post(StreamOver(stream)))
+            await exchange(
+                paced(requests, lambda: self._thread.backlog),
+                context.write,
+                outbox,
+                accept,
+                lambda: self._thread.post(StreamOver(stream)),
+            )
         finally:
             del self._outboxes[stream]

@@ -199,16 +199,27 @@ def _on_signals(stop: Callable[[], None]) -> Callable[[], None]:
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+    taken = InvalidArgument(
+        f"cannot listen on {_join(host, port)}: the port is taken, or the interface is not this machine's; "
+        "choose another --port, or 0 for a free one"
+    )
     try:
+        if port:
+            _try_port(host, port)
         bound = server.add_insecure_port(_join(host, port))
-    except RuntimeError:
-        bound = 0
+    except (OSError, RuntimeError):
+        raise taken from None
     if not bound:
-        raise InvalidArgument(
-            f"cannot listen on {_join(host, port)}: the port is taken, or the interface is not this machine's; "
-            "choose another --port, or 0 for a free one"
-        )
+        raise taken
     return _join(_reachable(host), bound)
+
+
+def _try_port(host: str, port: int) -> None:
+    """Raises OSError where a port is taken: gRPC would say so as well, but in lines of its own on stderr."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 class _Metrics:

@@ -18,6 +18,10 @@ Request = TypeVar("Request")
 MAX_WAITING = 4096
 """Messages that may wait for a peer that does not read; over it the stream is ended."""
 
+MAX_BACKLOG = 8192
+"""Requests, of all streams together, that may wait to be worked on; over it nobody is read from."""
+PACE_SECONDS = 0.005
+
 
 class Outbox(Generic[Message]):
     """Messages to be written to one stream, in order. Belongs to the event loop."""
@@ -73,6 +77,14 @@ class Outbox(Generic[Message]):
             await self._wake.wait()
         if self._error is not None:
             raise self._error
+
+
+async def paced(requests: AsyncIterator[Request], backlog: Callable[[], int]) -> AsyncIterator[Request]:
+    """The same requests, no faster than they are worked off: pauses while more than `MAX_BACKLOG` wait."""
+    async for request in requests:
+        yield request
+        while backlog() > MAX_BACKLOG:  # noqa: ASYNC110 (it shrinks in another thread, which has better things to do)
+            await asyncio.sleep(PACE_SECONDS)
 
 
 async def exchange(
