@@ -50,7 +50,8 @@ def draw_layer(support: Support, joint_log_probs: Floats, noise: Floats, groups:
     flat = scores.reshape(len(counts), lanes * width)
     most = min(int(counts.max(initial=0)), lanes * width)
     order = np.argsort(-flat, axis=1, kind="stable")[:, :most]  # [groups, most]
-    drawn = (np.take_along_axis(flat, order, axis=1) > -np.inf) & (np.arange(most) < counts[:, None])
+    drawn = flat[np.arange(len(counts))[:, None], order] > -np.inf
+    drawn &= np.arange(most) < counts[:, None]
     group = np.nonzero(drawn)[0]
     beams, columns = np.divmod(order[drawn], width)
     beams += starts[group]

@@ -44,9 +44,13 @@ class Purpose(IntEnum):
 
 
 def _mix(words: Keys) -> Keys:
-    words = (words ^ (words >> _SHIFT_30)) * _FIRST
-    words = (words ^ (words >> _SHIFT_27)) * _SECOND
-    return words ^ (words >> _SHIFT_31)
+    """The finaliser, applied in place."""
+    words ^= words >> _SHIFT_30
+    words *= _FIRST
+    words ^= words >> _SHIFT_27
+    words *= _SECOND
+    words ^= words >> _SHIFT_31
+    return words
 
 
 def base_keys(seeds: Keys, positions: Ids) -> Keys:
@@ -82,7 +86,9 @@ def gumbel(keys: Keys, ids: Ids) -> Floats:
         [rows, width]. ``argmax(log_probs + gumbel)`` is a draw from the distribution (Gumbel-max), and the k largest
         are k draws without replacement (Kool, van Hoof and Welling 2019).
     """
-    noise: Floats = -np.log(-np.log(uniform(keys[:, None], ids)))
+    noise = uniform(keys[:, None], ids)
+    for _ in range(2):
+        np.negative(np.log(noise, out=noise), out=noise)
     return noise
 
 
@@ -94,10 +100,10 @@ class RoundKeys:
     positions: Ids
     """Where each round begins."""
     bases: Keys
-    coupled: Flags
-    """Tokens are drawn by absolute position: with the noise that ``autoregressive`` uses there."""
-    greedy: Flags
-    """Temperature 0: Gumbel noise is silenced, so that every choice is the most probable one."""
+    coupled: Flags | None
+    """Which draw tokens by absolute position, with the noise that ``autoregressive`` uses there; None: none does."""
+    greedy: Flags | None
+    """Which have temperature 0, where Gumbel noise is silenced so that the most probable is chosen; None: none has."""
 
     @classmethod
     def of(
@@ -105,13 +111,13 @@ class RoundKeys:
     ) -> Self:
         """Rounds by their seed and position."""
         words, places = np.array(seeds, np.uint64), np.array(positions, np.int64)
-        return cls(words, places, base_keys(words, places), np.array(coupled, np.bool_), np.array(greedy, np.bool_))
+        flags = [np.array(given, np.bool_) if any(given) else None for given in (coupled, greedy)]
+        return cls(words, places, base_keys(words, places), *flags)
 
     def take(self, rows: Ids) -> RoundKeys:
         """Some of the rows, in the order given."""
-        return RoundKeys(
-            self.seeds[rows], self.positions[rows], self.bases[rows], self.coupled[rows], self.greedy[rows]
-        )
+        flags = [given if given is None else given[rows] for given in (self.coupled, self.greedy)]
+        return RoundKeys(self.seeds[rows], self.positions[rows], self.bases[rows], *flags)
 
     def uniform(self, depths: Ids, nodes: Ids, purpose: Purpose) -> Floats:
         """A uniform number in (0, 1) for a place in each round, [rows]."""
@@ -120,10 +126,10 @@ class RoundKeys:
     def noise(self, depths: Ids, nodes: Ids, purpose: Purpose, ids: Ids) -> Floats:
         """Gumbel numbers for each of ``ids`` [rows, width] at a place in each round, [rows, width]."""
         keys = place_keys(self.bases, depths, nodes, purpose)
-        if self.coupled.any():
+        if self.coupled is not None:
             by_position = place_keys(base_keys(self.seeds, self.positions + depths), _ZERO, _ZERO, Purpose.POSITION)
             keys = np.where(self.coupled, by_position, keys)
         noise = gumbel(keys, ids)
-        if self.greedy.any():
+        if self.greedy is not None:
             noise[self.greedy] = 0.0
         return noise

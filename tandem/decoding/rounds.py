@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 
@@ -37,16 +38,15 @@ class Rounds:
     """Some rounds' trees laid end to end: for each a row for its root, then one for each node."""
 
     def __init__(self, keys: RoundKeys, trees: Sequence[TokenTree], target: Support) -> None:
-        """``target`` has the warped target distributions after each row's node."""
-        counts = np.array([len(tree.token_ids) + 1 for tree in trees])
-        owners = np.repeat(np.arange(len(trees)), counts)
-        stops = np.cumsum(counts)
+        """``keys`` and ``target`` (the warped target distributions after each row's node) have a row for each."""
+        counts = [len(tree.token_ids) + 1 for tree in trees]
+        stops = list(accumulate(counts))
         self._trees = trees
         self._target = target
-        self._keys = keys.take(owners)
-        self._nodes = np.arange(len(owners)) - (stops - counts)[owners] - 1  # -1 for the root
+        self._keys = keys
+        self._nodes = np.array([node for count in counts for node in range(-1, count - 1)])  # -1 for the root
         self._depths = np.concatenate([depths for tree in trees for depths in (_ROOT_DEPTH, tree.depths)])
-        self.rows = [slice(stop - count, stop) for stop, count in zip(stops.tolist(), counts.tolist(), strict=True)]
+        self.rows = [slice(stop - count, stop) for stop, count in zip(stops, counts, strict=True)]
         """Each round's rows."""
 
     def target(self, index: int) -> Support:
@@ -86,8 +86,9 @@ class Rounds:
     def choices(self) -> Ids:
         """The target's own token after each row's node where tokens are drawn by absolute position, else -1; [rows]."""
         choices = np.full(len(self._nodes), -1)
-        rows = np.flatnonzero(self._keys.coupled)
-        choices[rows] = self._draw(rows, self._target.log_probs[rows])
+        if self._keys.coupled is not None:
+            rows = np.flatnonzero(self._keys.coupled)
+            choices[rows] = self._draw(rows, self._target.log_probs[rows])
         return choices
 
     def _draw(self, rows: Ids, log_weights: Floats) -> Ids:

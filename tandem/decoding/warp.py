@@ -8,7 +8,7 @@ unless top-k is off.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,7 @@ class Support:
 
     ids: Ids  # [rows, width]
     log_probs: Floats  # [rows, width], normalised over the row, -inf where the row's support is narrower
+    sizes: Ids  # [rows], how many columns of each row are its support
 
     def log_prob(self, rows: Ids, token_ids: Ids) -> Floats:
         """Log-probability of token i in row i of ``rows``, -inf outside the support, [n]."""
@@ -48,25 +49,22 @@ class Support:
 
     def part(self, start: int, stop: int) -> Support:
         """Rows ``start`` to ``stop``, as views."""
-        return Support(self.ids[start:stop], self.log_probs[start:stop])
+        return Support(self.ids[start:stop], self.log_probs[start:stop], self.sizes[start:stop])
 
 
 @dataclass(frozen=True, slots=True)
 class Warps:
-    """One warp a row, as arrays [rows, 1] in which "off" is a value like any other."""
+    """One warp a row, with "off" a value like any other."""
 
-    temperature: Floats
-    """1 where greedy: the top-k of 1 does all."""
-    top_k: Ids
-    top_p: Floats
-    floor: Floats
-    """Least weight that is kept, the highest being 1; positive."""
+    table: Floats  # [rows, 4]
+    """Temperature (1 where greedy: the top-k of 1 does all), top-k, top-p, and the least weight that is kept, the
+    highest being 1; positive."""
     width: int
     """How many of the highest logits of a row suffice for all these warps."""
 
     @classmethod
-    def of(cls, samplings: Iterable[Sampling], counts: Sequence[int], vocab_size: int) -> Warps:
-        """The warp of ``samplings[i]``, ``counts[i]`` rows long, for each i in turn."""
+    def of(cls, samplings: Iterable[Sampling], vocab_size: int) -> Warps:
+        """One row each."""
         table: list[tuple[float, int, float, float]] = []
         for sampling in samplings:
             temperature, top_k = sampling.temperature, min(sampling.top_k or vocab_size, vocab_size)
@@ -75,8 +73,11 @@ class Warps:
             # Exactly 1 is off: the running sum of thousands of probabilities may pass 1 before its end.
             top_p = sampling.top_p if sampling.top_p < 1 else math.inf
             table.append((temperature, top_k, top_p, max(sampling.min_p, _LEAST_WEIGHT)))
-        temperatures, top_ks, top_ps, floors = np.repeat(np.array(table), counts, axis=0).T[:, :, None]
-        return cls(temperatures, top_ks, top_ps, floors, max((row[1] for row in table), default=1))
+        return cls(np.array(table), max(row[1] for row in table))
+
+    def take(self, rows: Ids) -> Warps:
+        """Some of the rows, in the order given."""
+        return Warps(self.table[rows], self.width)
 
 
 def unsharpened(sampling: Sampling) -> Sampling:
@@ -104,16 +105,17 @@ def warp(candidates: Candidates, warps: Warps) -> Support:
     """
     ids, logits = candidates.ids, candidates.logits
     # Rows whose logits are not finite come out as rows without support; callers find them by their normaliser.
+    temperature, top_k, top_p, floor = (warps.table[:, column : column + 1] for column in range(4))
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = (logits - logits[:, :1]) / warps.temperature
+        scaled = (logits - logits[:, :1]) / temperature
         weights = np.exp(scaled)
-        weights[np.arange(logits.shape[1]) >= warps.top_k] = 0.0
+        weights[np.arange(logits.shape[1]) >= top_k] = 0.0
         # Running sums, not sums: padding columns then change no bit, so a row is the same in any batch.
-        running = np.cumsum(weights, axis=1)
-        kept = weights >= warps.floor
-        kept[:, 1:] &= running[:, :-1] < warps.top_p * running[:, -1:]
-        sizes = np.count_nonzero(kept, axis=1)  # what is kept stands first
+        running = weights.cumsum(axis=1)
+        kept = weights >= floor
+        kept[:, 1:] &= running[:, :-1] < top_p * running[:, -1:]
+        sizes = kept.sum(axis=1)  # what is kept stands first
         width = int(sizes.max(initial=1))
         totals = running[np.arange(len(sizes)), sizes - 1]
         log_probs = np.where(kept[:, :width], scaled[:, :width] - np.log(totals)[:, None], -np.inf)
-    return Support(ids[:, :width], log_probs)
+    return Support(ids[:, :width], log_probs, sizes)

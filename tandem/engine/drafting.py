@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -88,40 +89,48 @@ class Growth:
         if not self.drafting.with_distributions:
             return None
         nodes = np.concatenate([nodes for nodes, _ in self._sources])
-        width = max(support.ids.shape[1] for _, support in self._sources)
-        ids, log_probs = np.empty((len(nodes), width), np.int64), np.full((len(nodes), width), -np.inf)
+        # As wide as this text's own supports, whatever is drafted beside it: a proposal's digest reads every column.
+        width = max(max(support.sizes.tolist()) for _, support in self._sources)
+        ids, log_probs = np.full((len(nodes), width), -1), np.full((len(nodes), width), -np.inf)
         start = 0
         for sources, support in self._sources:
-            stop, columns = start + len(sources), support.ids.shape[1]
-            ids[start:stop, :columns], log_probs[start:stop, :columns] = support.ids, support.log_probs
+            stop = start + len(sources)
+            for row, size in zip(range(start, stop), support.sizes.tolist(), strict=True):
+                ids[row, :size], log_probs[row, :size] = (
+                    support.ids[row - start, :size],
+                    support.log_probs[row - start, :size],
+                )
             start = stop
-        positive = log_probs > -np.inf
-        ids[~positive] = -1
-        # As wide as this text's own supports, whatever is drafted beside it: a proposal's digest reads every column.
-        width = int(np.count_nonzero(positive, axis=1).max())
-        return DraftDistributions(nodes, ids[:, :width], log_probs[:, :width])
+        return DraftDistributions(nodes, ids, log_probs)
 
 
 class _Layout:
     """Whose beam each row of a layer is and how it is drawn from: the same while no text's number of beams changes."""
 
-    def __init__(self, growths: Sequence[Growth], sizes: Sequence[int], depth: int, vocab_size: int) -> None:
-        self.growths, self.sizes = growths, sizes
-        self.owners = np.repeat(np.arange(len(growths)), sizes)
-        self.starts = np.concatenate([[0], np.cumsum(sizes)])
-        self.ranks = np.arange(len(self.owners)) - self.starts[self.owners]
-        self.warps = Warps.of([growth.text.warped for growth in growths], sizes, vocab_size)
-        self.keys = RoundKeys.of(
-            [growth.text.decoding.sampling.seed for growth in growths],
-            [growth.text.position for growth in growths],
-            [growth.drafting.coupled for growth in growths],
-            [growth.text.decoding.sampling.temperature == 0 for growth in growths],
-        ).take(self.owners)
+    def __init__(
+        self,
+        growths: Sequence[Growth],
+        active: Sequence[int],
+        sizes: Sequence[int],
+        depth: int,
+        warps: Warps,
+        keys: RoundKeys,
+    ) -> None:
+        self.active, self.sizes = active, sizes
+        self.growths = [growths[index] for index in active]
+        self.owners = np.repeat(np.arange(len(active)), sizes)
+        self.starts = [0, *accumulate(sizes)]
+        self.ranks = np.array([rank for size in sizes for rank in range(size)])
+        rows = np.array(active)[self.owners]
+        self.warps, self.keys = warps.take(rows), keys.take(rows)
         # Beams compete within a text when drawn jointly; otherwise each beam is a group of its own.
-        joint = np.array([growth.drafting.joint for growth in growths])
-        first = (self.ranks == 0) | ~joint[self.owners]
-        self.groups = np.cumsum(first) - 1
-        self.counts = np.array([growth.num_drawn(depth) for growth in growths])[self.owners[first]]
+        groups: list[int] = []
+        counts: list[int] = []
+        for growth, size in zip(self.growths, sizes, strict=True):
+            num_groups = 1 if growth.drafting.joint else size
+            groups += [len(counts)] * size if growth.drafting.joint else range(len(counts), len(counts) + size)
+            counts += [growth.num_drawn(depth)] * num_groups
+        self.groups, self.counts = np.array(groups), np.array(counts)
 
 
 def grow(residents: Residents, growths: Sequence[Growth]) -> None:
@@ -130,21 +139,32 @@ def grow(residents: Residents, growths: Sequence[Growth]) -> None:
     Raises:
         OutOfKV: the texts do not fit together.
     """
-    residents.prepare([growth.text for growth in growths])
+    if not growths:
+        return
+    texts = [growth.text for growth in growths]
+    residents.prepare(texts)
+    warps = Warps.of([text.warped for text in texts], residents.model.vocab_size)
+    keys = RoundKeys.of(
+        [text.decoding.sampling.seed for text in texts],
+        [text.position for text in texts],
+        [growth.drafting.coupled for growth in growths],
+        [text.decoding.sampling.temperature == 0 for text in texts],
+    )
     layout: _Layout | None = None
-    depth = 1
-    while active := [growth for growth in growths if growth.failed is None and growth.depth_wanted >= depth]:
-        sizes = [len(growth.frontier) for growth in active]
+    for depth in range(1, max(growth.depth_wanted for growth in growths) + 1):
+        active = [i for i, growth in enumerate(growths) if growth.failed is None and growth.depth_wanted >= depth]
+        sizes = [len(growths[index].frontier) for index in active]
+        if not active:
+            return
         # The first layer may draw another number than all those after it.
-        if layout is None or depth == 2 or layout.sizes != sizes or layout.growths != active:
-            layout = _Layout(active, sizes, depth, residents.model.vocab_size)
+        if layout is None or depth == 2 or (layout.active, layout.sizes) != (active, sizes):
+            layout = _Layout(growths, active, sizes, depth, warps, keys)
         _grow_layer(residents, layout, depth)
-        depth += 1
 
 
 def _grow_layer(residents: Residents, layout: _Layout, depth: int) -> None:
     """Draws one more layer on each growth of the layout, or marks it failed."""
-    growths, warps, starts = layout.growths, layout.warps, layout.starts.tolist()
+    growths, warps, starts = layout.growths, layout.warps, layout.starts
     rows = [growth.row() for growth in growths]
     candidates = residents.candidates(rows, warps.width, [growth.text for growth in growths])
     _fail_where_not_finite(layout, candidates)

@@ -123,14 +123,13 @@ class TextSequence:
                 self.cache.rollback(min(length, common))
         elif fed:
             path = list(range(fed))
-            node = -1
-            nodes = zip(self._tree_parents[:num_nodes], self._tree_tokens[:num_nodes], strict=True)
-            children = {place: index for index, place in enumerate(nodes)}
-            for token in self.token_ids[length + fed :]:
-                node = children.get((node, token), -2)
-                if node == -2:
-                    break
-                path.append(fed + node)
+            node, wanted = -1, iter(self.token_ids[length + fed :])
+            token = next(wanted, None)
+            # Nodes stand after their parents, so one walk through them meets the whole path.
+            for index in range(num_nodes):
+                if self._tree_parents[index] == node and self._tree_tokens[index] == token:
+                    node, token = index, next(wanted, None)
+                    path.append(fed + index)
             self.cache.settle(path)
         self._num_fed_of_text, self._tree_tokens, self._tree_parents = 0, [], []
 

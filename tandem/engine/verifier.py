@@ -94,9 +94,7 @@ class Verifier:
         started = time.perf_counter()
         texts = [item.text for item in works]
         trees = [item.proposal.tree for item in works]
-        warps = Warps.of(
-            [text.warped for text in texts], [len(tree.token_ids) + 1 for tree in trees], self.model.vocab_size
-        )
+        warps = Warps.of([text.warped for text in texts], self.model.vocab_size)
         try:
             self._residents.prepare(texts)
             rows = [
@@ -109,7 +107,9 @@ class Verifier:
             half = len(works) // 2
             return self._judge_rounds(works[:half]) + self._judge_rounds(works[half:])
         forward_seconds = time.perf_counter() - started
-        rounds = Rounds(self._keys(works), trees, warp(candidates, warps))
+        rows_of = np.repeat(np.arange(len(works)), [len(tree.token_ids) + 1 for tree in trees])
+        target = warp(candidates, warps.take(rows_of))
+        rounds = Rounds(self._keys(works).take(rows_of), trees, target)
         finite = np.isfinite(candidates.log_normaliser)
         judged: dict[int, Judged] = {}
         results: dict[int, Outcome | TandemError] = {}

@@ -21,7 +21,7 @@ Draw = tuple[tuple[int, int], ...]  # (beam, token), in the order drawn
 
 def support_of(probs: Floats, ids: np.ndarray) -> Support:
     with np.errstate(divide="ignore"):
-        return Support(ids, np.log(probs))
+        return Support(ids, np.log(probs), np.count_nonzero(probs, axis=1))
 
 
 def ordered_draws(layer: Layer, num_groups: int, beams_per_group: int) -> list[Draw]:

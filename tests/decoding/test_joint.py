@@ -30,8 +30,9 @@ def judged_path(rule: Judgement, tree: TokenTree, target: Sequence[Distribution]
         ranked = sorted(row, key=lambda token: -row[token])
         ids[index, : len(row)], probs[index, : len(row)] = ranked, [row[token] for token in ranked]
     with np.errstate(divide="ignore"):
-        support = Support(ids, np.log(probs))
-    rounds = Rounds(RoundKeys.of([1], [10], [False], [False]), [tree], support)
+        support = Support(ids, np.log(probs), np.count_nonzero(probs, axis=1))
+    keys = RoundKeys.of([1], [10], [False], [False]).take(np.zeros(len(target), int))
+    rounds = Rounds(keys, [tree], support)
     judged = rule.judge(Proposal(tree), support, rounds.draws(0))
     last = judged.path[-1] + 1 if judged.path else 0
     assert judged.extra_log_weights.tolist() == support.log_probs[last].tolist()  # the extra is the target's, always

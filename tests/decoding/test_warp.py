@@ -16,7 +16,7 @@ from tests.support.enumeration import Distribution, plain_warp
 
 def warped(table: Floats, samplings: list[Sampling]) -> Support:
     """``samplings[i]`` on row i of logits, as a model would hand them over."""
-    warps = Warps.of(samplings, [1] * len(samplings), table.shape[1])
+    warps = Warps.of(samplings, table.shape[1])
     order = np.argsort(-table, axis=1, kind="stable")[:, : warps.width]
     with np.errstate(invalid="ignore"):
         normaliser = np.logaddexp.reduce(table, axis=1)
