@@ -9,7 +9,7 @@ import grpc.aio
 from prometheus_client import CollectorRegistry
 
 from draft_service.drafter import Drafter, Limits
-from draft_service.events import Drain, Drained, Event, Outgoing, ToOrchestrator
+from draft_service.events import Drain, Drained, Event, Outgoing, ToOrchestrator, ToVerify
 from draft_service.links import VerifyLinks
 from draft_service.metrics import DraftMetrics
 from draft_service.servicer import DraftServicer
@@ -84,10 +84,17 @@ class DraftService:
         return self._host.describe(drafted, self._drafter.num_leases if self._drafter is not None else 0)
 
     def _deliver(self, items: list[Outgoing]) -> None:
+        """Sends proposals first: a verify replica waits for them. The rest follows once they are on their way."""
+        others = [item for item in items if not isinstance(item, ToVerify)]
+        for item in items:
+            if isinstance(item, ToVerify):
+                self._links.send(item.address, item.request)
+        if others:
+            asyncio.get_running_loop().call_soon(self._answer, others)
+
+    def _answer(self, items: list[ToOrchestrator | Drained]) -> None:
         for item in items:
             if isinstance(item, ToOrchestrator):
                 self._servicer.deliver(item.stream, item.answer)
-            elif isinstance(item, Drained):
-                self._drained.set()
             else:
-                self._links.send(item.address, item.request)
+                self._drained.set()
