@@ -23,9 +23,9 @@ from tests.support.enumeration import Text, goodness_of_fit, text_distribution, 
 from tests.support.tabular import random_tables
 
 PROMPT = (3, 5)
-NUM_TOKENS = 5
+NUM_TOKENS = 4
 SAMPLING = Sampling(temperature=1.0, top_k=4, top_p=0.95)
-TABLES = random_tables(seed=1)
+TABLES = random_tables(seed=1, closeness=0.4)
 LEAST_P = 1e-3
 
 
@@ -39,8 +39,8 @@ def texts(speculation: Speculation, count: int, sampling: Sampling = SAMPLING) -
 
 
 def test_the_enumeration_is_worth_comparing_with(exact: dict[Text, float]) -> None:
-    # Warping bites (fewer texts than 8^5 or 4^5), and target and draft disagree enough for every rule to refuse.
-    assert 500 < len(exact) < 4**NUM_TOKENS
+    # Warping bites (fewer texts than 4^4), and target and draft disagree enough for every rule to refuse.
+    assert 200 < len(exact) < 4**NUM_TOKENS
     assert sum(exact.values()) == pytest.approx(1)
     target, draft = (warped_table(table, SAMPLING) for table in TABLES)
     distances = [
@@ -54,8 +54,8 @@ def test_the_enumeration_is_worth_comparing_with(exact: dict[Text, float]) -> No
     "speculation",
     [
         Speculation("autoregressive"),
-        Speculation("speculative", draft_length=3),
-        Speculation("block", draft_length=3),
+        Speculation("speculative", draft_length=2),
+        Speculation("block", draft_length=2),
         Speculation("coupled", draft_length=2),
         Speculation("specinfer", draft_length=2, beam_width=3),
     ],
@@ -137,7 +137,7 @@ def test_a_wrong_rule_fails_the_same_comparison(
     monkeypatch: pytest.MonkeyPatch, exact: dict[Text, float], drafting: Drafting, rule: Callable[[], Judgement]
 ) -> None:
     monkeypatch.setitem(METHODS, "wrong", Method("wrong", True, drafting, lambda _: rule()))
-    decoded = texts(Speculation("wrong", draft_length=3, beam_width=3), 10_000)
+    decoded = texts(Speculation("wrong", draft_length=2, beam_width=3), 10_000)
     assert goodness_of_fit(decoded, exact) < LEAST_P
 
 

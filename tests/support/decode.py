@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 from tandem.decoding.methods import METHODS
@@ -23,13 +24,19 @@ def decode(
     prompt: Sequence[int],
     num_tokens: int,
     decodings: Sequence[Decoding],
-    batch_size: int = 4096,
+    batch_size: int = 2000,
 ) -> list[Text]:
     """The first ``num_tokens`` tokens generated for each of ``decodings``, target table first."""
     texts: list[Text] = []
-    for start in range(0, len(decodings), batch_size):
-        rounds = decode_rounds(tables, prompt, num_tokens, decodings[start : start + batch_size])
-        texts += [tuple(token for _, outcome in mine for token in outcome.token_ids)[:num_tokens] for mine in rounds]
+    gc.disable()  # it would walk thousands of live texts over and over
+    try:
+        for start in range(0, len(decodings), batch_size):
+            rounds = decode_rounds(tables, prompt, num_tokens, decodings[start : start + batch_size])
+            texts += [
+                tuple(token for _, outcome in mine for token in outcome.token_ids)[:num_tokens] for mine in rounds
+            ]
+    finally:
+        gc.enable()
     return texts
 
 

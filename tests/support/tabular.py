@@ -42,12 +42,14 @@ class TabularSequence:
         self.settled = self.settled[:length]
         self.unsettled = []
 
-    def last_two(self, node: int) -> tuple[int, int]:
-        """The last two tokens of the text that ends with an unsettled node; 0 stands before the first."""
-        last, parent = self.unsettled[node]
-        if parent >= 0:
-            return self.unsettled[parent][0], last
-        return self.settled[-1] if self.settled else 0, last
+    def read(self, tokens: list[int], parents: list[int], asked: list[int]) -> list[tuple[int, int]]:
+        """Takes in a row, and gives the last two tokens at each place asked for; 0 stands before the first."""
+        base = len(self.unsettled)
+        assert all(-1 <= parent < base + index for index, parent in enumerate(parents))
+        self.unsettled += zip(tokens, parents, strict=True)
+        before = self.settled[-1] if self.settled else 0
+        places = [(parents[at], tokens[at]) for at in asked]
+        return [(self.unsettled[parent][0] if parent >= 0 else before, token) for parent, token in places]
 
 
 class TabularModel:
@@ -89,11 +91,7 @@ class TabularModel:
         for row in rows:
             sequence = row.sequence
             assert isinstance(sequence, TabularSequence)
-            base = sequence.num_unsettled
-            for token, parent in zip(row.token_ids.tolist(), row.parents.tolist(), strict=True):
-                assert -1 <= parent < sequence.num_unsettled
-                sequence.unsettled.append((token, parent))
-            contexts += [sequence.last_two(base + at) for at in row.logits_at.tolist()]
+            contexts += sequence.read(row.token_ids.tolist(), row.parents.tolist(), row.logits_at.tolist())
         last_but_one, last = np.array(contexts, np.int64).reshape(-1, 2).T
         return Candidates(
             self._ids[last_but_one, last, :width],
