@@ -89,10 +89,13 @@ class Link(ABC):
 
     def _deliver(self, session_id: str, event: Judged | LeaseOver) -> None:
         lease = self._leases.get(session_id)
-        if lease is not None:  # else it was released, and this is late
-            if isinstance(event, LeaseOver):
-                del self._leases[session_id]
-            lease.deliver(event)
+        if lease is None:
+            return  # it was released, and this is late
+        if isinstance(event, LeaseOver):
+            if 0 < event.highest_epoch < lease.fence.epoch:
+                return  # said to an earlier lease's request: the replica has not seen this one yet
+            del self._leases[session_id]
+        lease.deliver(event)
 
     async def _keep_up(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS
