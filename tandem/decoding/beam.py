@@ -8,6 +8,7 @@ one step with other groups. Without noise it is beam search.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,31 +29,42 @@ class Layer:
     joint_log_probs: Floats
 
 
-def draw_layer(support: Support, joint_log_probs: Floats, noise: Floats, groups: Ids, counts: Ids) -> Layer:
+class Groups:
+    """Beams that compete for a number of continuations, group by group; the beams of a group stand together."""
+
+    def __init__(self, sizes: Sequence[int], counts: Sequence[int]) -> None:
+        """Of ``sizes[i]`` beams, ``counts[i]`` continuations are drawn: fewer where fewer have positive probability."""
+        self.starts = np.cumsum([0, *sizes[:-1]])  # [groups]
+        self.counts = np.array(counts)  # [groups]
+        self.lanes, self.most = max(sizes), max(counts)
+        self.rows = np.arange(len(sizes))[:, None]
+        self.padded: Ids | None = None
+        """Where groups differ in size: each beam's place when all are padded to the largest, [beams]."""
+        if min(sizes) < self.lanes:
+            places = [group * self.lanes + lane for group, size in enumerate(sizes) for lane in range(size)]
+            self.padded = np.array(places)
+
+
+def draw_layer(support: Support, joint_log_probs: Floats, noise: Floats, groups: Groups) -> Layer:
     """Draws continuations of beams without replacement.
 
     Args:
         support: [beams, width], the warped draft distribution after each beam
         joint_log_probs: [beams], of the beams themselves
         noise: [beams, width], Gumbel numbers, or zeros for beam search
-        groups: [beams], rising from 0 without gaps: beams that compete
-        counts: [groups], how many to draw from each; fewer are drawn where fewer have positive probability
+        groups: which beams compete, and for how many continuations
     """
     width = support.ids.shape[1]
     joint = joint_log_probs[:, None] + support.log_probs  # [beams, width]
-    sizes = np.bincount(groups, minlength=len(counts))
-    starts = np.cumsum(sizes) - sizes
-    lanes = int(sizes.max(initial=0))
     scores = joint + noise
-    if lanes * len(counts) != len(groups):
-        ragged, scores = scores, np.full((len(counts) * lanes, width), -np.inf)
-        scores[groups * lanes + np.arange(len(groups)) - starts[groups]] = ragged
-    flat = scores.reshape(len(counts), lanes * width)
-    most = min(int(counts.max(initial=0)), lanes * width)
-    order = np.argsort(-flat, axis=1, kind="stable")[:, :most]  # [groups, most]
-    drawn = flat[np.arange(len(counts))[:, None], order] > -np.inf
-    drawn &= np.arange(most) < counts[:, None]
+    if groups.padded is not None:
+        ragged, scores = scores, np.full((len(groups.counts) * groups.lanes, width), -np.inf)
+        scores[groups.padded] = ragged
+    flat = scores.reshape(len(groups.counts), -1)
+    order = np.argsort(-flat, axis=1, kind="stable")[:, : groups.most]  # [groups, most]
+    drawn = flat[groups.rows, order] > -np.inf
+    drawn &= np.arange(order.shape[1]) < groups.counts[:, None]
     group = np.nonzero(drawn)[0]
     beams, columns = np.divmod(order[drawn], width)
-    beams += starts[group]
+    beams += groups.starts[group]
     return Layer(beams, columns, support.ids[beams, columns], joint[beams, columns])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -23,6 +24,7 @@ Keys = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
 
 _ZERO = np.zeros(1, np.int64)
+_NUM_TABLED = 1 << 18
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
@@ -69,9 +71,21 @@ def place_keys(bases: Keys, depths: Ids, nodes: Ids, purpose: Purpose) -> Keys:
     return _mix(bases ^ _mix(words * _GOLDEN + _SECOND))
 
 
+def _counter_words(counters: Ids) -> Keys:
+    if counters.max(initial=0) < _NUM_TABLED:
+        return _tabled_counter_words()[counters]
+    return _mix(counters.astype(np.uint64) * _GOLDEN + _FIRST)
+
+
+@cache
+def _tabled_counter_words() -> Keys:
+    """The counters' part of the hash for all token ids of the usual vocabularies, 2 MB: half the cost of a draw."""
+    return _mix(np.arange(_NUM_TABLED, dtype=np.uint64) * _GOLDEN + _FIRST)
+
+
 def uniform(keys: Keys, counters: Ids) -> Floats:
     """Uniform numbers in the open interval (0, 1), one per (key, counter); the arguments broadcast."""
-    bits = _mix(keys ^ _mix(counters.astype(np.uint64) * _GOLDEN + _FIRST)) >> _SHIFT_12
+    bits = _mix(keys ^ _counter_words(counters)) >> _SHIFT_12
     return (bits.astype(np.float64) + 0.5) * 2.0**-52  # 52 bits and a half fill the mantissa: nothing rounds up to 1
 
 
@@ -80,7 +94,7 @@ def gumbel(keys: Keys, ids: Ids) -> Floats:
 
     Args:
         keys: [rows]
-        ids: [rows, width]; the padding id -1 draws a number too, which callers mask by its log-probability.
+        ids: [rows, width], not negative
 
     Returns:
         [rows, width]. ``argmax(log_probs + gumbel)`` is a draw from the distribution (Gumbel-max), and the k largest
@@ -119,17 +133,21 @@ class RoundKeys:
         flags = [given if given is None else given[rows] for given in (self.coupled, self.greedy)]
         return RoundKeys(self.seeds[rows], self.positions[rows], self.bases[rows], *flags)
 
-    def uniform(self, depths: Ids, nodes: Ids, purpose: Purpose) -> Floats:
-        """A uniform number in (0, 1) for a place in each round, [rows]."""
-        return uniform(place_keys(self.bases, depths, nodes, purpose), _ZERO)
-
-    def noise(self, depths: Ids, nodes: Ids, purpose: Purpose, ids: Ids) -> Floats:
-        """Gumbel numbers for each of ``ids`` [rows, width] at a place in each round, [rows, width]."""
+    def places(self, depths: Ids, nodes: Ids, purpose: Purpose) -> Keys:
+        """Keys for drawing tokens at a place in each round; [rows], or [..., rows] for depths [..., 1]."""
         keys = place_keys(self.bases, depths, nodes, purpose)
-        if self.coupled is not None:
-            by_position = place_keys(base_keys(self.seeds, self.positions + depths), _ZERO, _ZERO, Purpose.POSITION)
-            keys = np.where(self.coupled, by_position, keys)
-        noise = gumbel(keys, ids)
+        if self.coupled is None:
+            return keys
+        by_position = place_keys(base_keys(self.seeds, self.positions + depths), _ZERO, _ZERO, Purpose.POSITION)
+        return np.where(self.coupled, by_position, keys)
+
+    def noise(self, places: Keys, ids: Ids) -> Floats:
+        """Gumbel numbers for each of ``ids`` [rows, width] at ``places`` [rows], [rows, width]."""
+        noise = gumbel(places, ids)
         if self.greedy is not None:
             noise[self.greedy] = 0.0
         return noise
+
+    def accepts(self, depths: Ids, nodes: Ids) -> Floats:
+        """A uniform number in (0, 1) that decides on a node in each round, [rows]."""
+        return uniform(place_keys(self.bases, depths, nodes, Purpose.ACCEPT), _ZERO)

@@ -80,7 +80,7 @@ class Rounds:
     @cached_property
     def accepts(self) -> Floats:
         """A uniform number for each node's acceptance, [rows]; those of the roots mean nothing."""
-        return self._keys.uniform(self._depths - 1, self._nodes, Purpose.ACCEPT)
+        return self._keys.accepts(self._depths - 1, self._nodes)
 
     @cached_property
     def choices(self) -> Ids:
@@ -94,7 +94,8 @@ class Rounds:
     def _draw(self, rows: Ids, log_weights: Floats) -> Ids:
         """The token after the node of each of ``rows`` [n], by weights [n, width] of the row's support, [n]."""
         ids = self._target.ids[rows]
-        noise = self._keys.take(rows).noise(self._depths[rows], self._nodes[rows] + 1, Purpose.EXTRA, ids)
+        keys = self._keys.take(rows)
+        noise = keys.noise(keys.places(self._depths[rows], self._nodes[rows] + 1, Purpose.EXTRA), ids)
         drawn: Ids = ids[np.arange(len(rows)), np.argmax(log_weights + noise, axis=1)]
         return drawn
 

@@ -61,6 +61,8 @@ class Warps:
     highest being 1; positive."""
     width: int
     """How many of the highest logits of a row suffice for all these warps."""
+    even: bool
+    """Whether all rows need as many."""
 
     @classmethod
     def of(cls, samplings: Iterable[Sampling], vocab_size: int) -> Warps:
@@ -73,11 +75,12 @@ class Warps:
             # Exactly 1 is off: the running sum of thousands of probabilities may pass 1 before its end.
             top_p = sampling.top_p if sampling.top_p < 1 else math.inf
             table.append((temperature, top_k, top_p, max(sampling.min_p, _LEAST_WEIGHT)))
-        return cls(np.array(table), max(row[1] for row in table))
+        widths = [row[1] for row in table]
+        return cls(np.array(table), max(widths), min(widths) == max(widths))
 
     def take(self, rows: Ids) -> Warps:
         """Some of the rows, in the order given."""
-        return Warps(self.table[rows], self.width)
+        return Warps(self.table[rows], self.width, self.even)
 
 
 def unsharpened(sampling: Sampling) -> Sampling:
@@ -107,15 +110,17 @@ def warp(candidates: Candidates, warps: Warps) -> Support:
     # Rows whose logits are not finite come out as rows without support; callers find them by their normaliser.
     temperature, top_k, top_p, floor = (warps.table[:, column : column + 1] for column in range(4))
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = (logits - logits[:, :1]) / temperature
+        scaled = logits - logits[:, :1]
+        scaled /= temperature
         weights = np.exp(scaled)
-        weights[np.arange(logits.shape[1]) >= top_k] = 0.0
+        if not warps.even:
+            weights[np.arange(logits.shape[1]) >= top_k] = 0.0
         # Running sums, not sums: padding columns then change no bit, so a row is the same in any batch.
         running = weights.cumsum(axis=1)
         kept = weights >= floor
         kept[:, 1:] &= running[:, :-1] < top_p * running[:, -1:]
         sizes = kept.sum(axis=1)  # what is kept stands first
-        width = int(sizes.max(initial=1))
-        totals = running[np.arange(len(sizes)), sizes - 1]
-        log_probs = np.where(kept[:, :width], scaled[:, :width] - np.log(totals)[:, None], -np.inf)
-    return Support(ids[:, :width], log_probs, sizes)
+        width = max(1, *sizes.tolist())
+        scaled -= np.log(running[np.arange(len(sizes)), sizes - 1])[:, None]
+        scaled[~kept] = -np.inf
+    return Support(ids[:, :width], scaled[:, :width], sizes)

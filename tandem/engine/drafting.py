@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from tandem.decoding.beam import draw_layer
+from tandem.decoding.beam import Groups, draw_layer
 from tandem.decoding.methods import Drafting
 from tandem.decoding.rng import Purpose, RoundKeys
 from tandem.decoding.values import DraftDistributions, Floats, Ids, TokenTree
@@ -104,33 +104,36 @@ class Growth:
         return DraftDistributions(nodes, ids, log_probs)
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What holds for all layers of one drafting."""
+
+    growths: Sequence[Growth]
+    warps: Warps  # [growths]
+    keys: RoundKeys  # [growths]
+
+
 class _Layout:
     """Whose beam each row of a layer is and how it is drawn from: the same while no text's number of beams changes."""
 
-    def __init__(
-        self,
-        growths: Sequence[Growth],
-        active: Sequence[int],
-        sizes: Sequence[int],
-        depth: int,
-        warps: Warps,
-        keys: RoundKeys,
-    ) -> None:
-        self.active, self.sizes = active, sizes
-        self.growths = [growths[index] for index in active]
+    def __init__(self, whole: _Round, active: Sequence[int], sizes: Sequence[int], depths: range) -> None:
+        self.active, self.sizes, self.depths = active, sizes, depths
+        self.growths = [whole.growths[index] for index in active]
         self.owners = np.repeat(np.arange(len(active)), sizes)
         self.starts = [0, *accumulate(sizes)]
-        self.ranks = np.array([rank for size in sizes for rank in range(size)])
         rows = np.array(active)[self.owners]
-        self.warps, self.keys = warps.take(rows), keys.take(rows)
+        self.warps, self.keys = whole.warps.take(rows), whole.keys.take(rows)
+        ranks = np.array([rank for size in sizes for rank in range(size)])
+        # A draw's depth is the number of tokens after the round's position: one less than that of the layer.
+        self.places = self.keys.places(np.array(depths)[:, None] - 1, ranks, Purpose.DRAFT)  # [depths, rows]
         # Beams compete within a text when drawn jointly; otherwise each beam is a group of its own.
-        groups: list[int] = []
+        group_sizes: list[int] = []
         counts: list[int] = []
         for growth, size in zip(self.growths, sizes, strict=True):
-            num_groups = 1 if growth.drafting.joint else size
-            groups += [len(counts)] * size if growth.drafting.joint else range(len(counts), len(counts) + size)
-            counts += [growth.num_drawn(depth)] * num_groups
-        self.groups, self.counts = np.array(groups), np.array(counts)
+            own = [size] if growth.drafting.joint else [1] * size
+            group_sizes += own
+            counts += [growth.num_drawn(depths.start)] * len(own)
+        self.groups = Groups(group_sizes, counts)
 
 
 def grow(residents: Residents, growths: Sequence[Growth]) -> None:
@@ -143,35 +146,36 @@ def grow(residents: Residents, growths: Sequence[Growth]) -> None:
         return
     texts = [growth.text for growth in growths]
     residents.prepare(texts)
-    warps = Warps.of([text.warped for text in texts], residents.model.vocab_size)
     keys = RoundKeys.of(
         [text.decoding.sampling.seed for text in texts],
         [text.position for text in texts],
         [growth.drafting.coupled for growth in growths],
         [text.decoding.sampling.temperature == 0 for text in texts],
     )
+    whole = _Round(growths, Warps.of([text.warped for text in texts], residents.model.vocab_size), keys)
+    end = max(growth.depth_wanted for growth in growths) + 1
     layout: _Layout | None = None
-    for depth in range(1, max(growth.depth_wanted for growth in growths) + 1):
+    for depth in range(1, end):
         active = [i for i, growth in enumerate(growths) if growth.failed is None and growth.depth_wanted >= depth]
         sizes = [len(growths[index].frontier) for index in active]
         if not active:
             return
-        # The first layer may draw another number than all those after it.
-        if layout is None or depth == 2 or (layout.active, layout.sizes) != (active, sizes):
-            layout = _Layout(growths, active, sizes, depth, warps, keys)
+        if layout is None or depth not in layout.depths or (layout.active, layout.sizes) != (active, sizes):
+            # The first layer stands alone: it may draw another number than all those after it.
+            layout = _Layout(whole, active, sizes, range(depth, 2 if depth == 1 else end))
         _grow_layer(residents, layout, depth)
 
 
 def _grow_layer(residents: Residents, layout: _Layout, depth: int) -> None:
     """Draws one more layer on each growth of the layout, or marks it failed."""
-    growths, warps, starts = layout.growths, layout.warps, layout.starts
+    growths, starts = layout.growths, layout.starts
     rows = [growth.row() for growth in growths]
-    candidates = residents.candidates(rows, warps.width, [growth.text for growth in growths])
+    candidates = residents.candidates(rows, layout.warps.width, [growth.text for growth in growths])
     _fail_where_not_finite(layout, candidates)
-    support = warp(candidates, warps)
-    noise = layout.keys.noise(np.array([depth - 1]), layout.ranks, Purpose.DRAFT, support.ids)
+    support = warp(candidates, layout.warps)
+    noise = layout.keys.noise(layout.places[layout.depths.index(depth)], support.ids)
     joint = np.concatenate([growth.frontier_joint for growth in growths])
-    layer = draw_layer(support, joint, noise, layout.groups, layout.counts)
+    layer = draw_layer(support, joint, noise, layout.groups)
 
     log_probs = candidates.logits[layer.beams, layer.columns] - candidates.log_normaliser[layer.beams]
     parents = np.concatenate([growth.frontier for growth in growths])[layer.beams]

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tandem.decoding.beam import Layer, draw_layer
+from tandem.decoding.beam import Groups, Layer, draw_layer
 from tandem.decoding.rng import Purpose, RoundKeys, base_keys, gumbel
 from tandem.decoding.values import Floats
 from tandem.decoding.warp import Support
@@ -48,9 +48,11 @@ def test_beams_of_one_text_are_drawn_together_by_joint_probability(count: int) -
     num_groups = 60_000
     support = support_of(np.tile(PROBS, (num_groups, 1)), np.tile(IDS, (num_groups, 1)))
     keys = base_keys(np.arange(2 * num_groups, dtype=np.uint64), np.full(2 * num_groups, count))
-    groups = np.repeat(np.arange(num_groups), 2)
     layer = draw_layer(
-        support, np.log(np.tile(BEAMS, num_groups)), gumbel(keys, support.ids), groups, np.full(num_groups, count)
+        support,
+        np.log(np.tile(BEAMS, num_groups)),
+        gumbel(keys, support.ids),
+        Groups([2] * num_groups, [count] * num_groups),
     )
     weights = {
         (beam, int(IDS[beam, column])): float(BEAMS[beam] * PROBS[beam, column])
@@ -81,8 +83,7 @@ def test_continuations_of_probability_zero_are_never_drawn_and_beams_become_fewe
         support_of(PROBS, IDS),
         np.log(BEAMS),
         np.random.default_rng(1).gumbel(size=(2, 4)),
-        np.zeros(2, int),
-        np.array([8]),
+        Groups([2], [8]),
     )
     drawn = set(zip(layer.beams.tolist(), layer.token_ids.tolist(), strict=True))
     assert drawn == {(0, 10), (0, 11), (0, 12), (1, 11), (1, 10)}
@@ -93,12 +94,12 @@ def test_groups_of_different_sizes_do_not_compete() -> None:
     noise = np.random.default_rng(2).gumbel(size=(5, 4))
     probs, ids = np.concatenate([PROBS, PROBS, PROBS[:1]]), np.concatenate([IDS, IDS, IDS[:1]])
     joint = np.log([0.7, 0.3, 0.6, 0.2, 1.0])
-    groups, counts = np.array([0, 0, 1, 2, 2]), np.array([2, 3, 1])
-    together = draw_layer(support_of(probs, ids), joint, noise, groups, counts)
+    counts = [2, 3, 1]
+    together = draw_layer(support_of(probs, ids), joint, noise, Groups([2, 1, 2], counts))
     start = 0
     for group, beams in enumerate(([0, 1], [2], [3, 4])):
         alone = draw_layer(
-            support_of(probs[beams], ids[beams]), joint[beams], noise[beams], np.zeros(len(beams), int), counts[[group]]
+            support_of(probs[beams], ids[beams]), joint[beams], noise[beams], Groups([len(beams)], [counts[group]])
         )
         stop = start + len(alone.beams)
         assert (together.beams[start:stop] - beams[0]).tolist() == alone.beams.tolist()
@@ -110,7 +111,7 @@ def test_groups_of_different_sizes_do_not_compete() -> None:
 
 def test_without_noise_it_is_beam_search_with_ties_to_the_first() -> None:
     probs = np.array([[0.5, 0.25, 0.25, 0.0], [0.5, 0.5, 0.0, 0.0]])
-    layer = draw_layer(support_of(probs, IDS), np.log([0.5, 0.25]), np.zeros((2, 4)), np.zeros(2, int), np.array([4]))
+    layer = draw_layer(support_of(probs, IDS), np.log([0.5, 0.25]), np.zeros((2, 4)), Groups([2], [4]))
     assert list(zip(layer.beams.tolist(), layer.token_ids.tolist(), strict=True)) == [
         (0, 10),
         (0, 11),
@@ -121,6 +122,6 @@ def test_without_noise_it_is_beam_search_with_ties_to_the_first() -> None:
 
 def test_greedy_rounds_have_no_noise() -> None:
     keys = RoundKeys.of([1, 2], [5, 5], [False, False], [True, False])
-    noise = keys.noise(np.zeros(2, int), np.zeros(2, int), Purpose.DRAFT, IDS)
+    noise = keys.noise(keys.places(np.zeros(2, int), np.zeros(2, int), Purpose.DRAFT), IDS)
     assert (noise[0] == 0).all()
     assert (noise[1] != 0).all()

@@ -64,6 +64,14 @@ def test_keys_are_hashed_as_written_down() -> None:
         assert drawn == (2 * bits + 1) / 2**53
 
 
+def test_token_ids_beyond_the_usual_vocabularies_draw_as_those_within() -> None:
+    key = keys_of(1, 2, 3, 4, Purpose.DRAFT)
+    ids = np.array([[5, (1 << 18) - 1, 1 << 18, 1 << 20]])
+    together = gumbel(key, ids)
+    for column in range(4):
+        assert gumbel(key, ids[:, [column]])[0, 0] == together[0, column]
+
+
 def test_no_bits_make_a_number_outside_the_open_interval() -> None:
     counter = plain_mix(0xBF58476D1CE4E5B9)  # what counter 0 is mixed to
     for bits in (0, MASK):
