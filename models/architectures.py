@@ -16,7 +16,7 @@ SIZES: dict[str, dict[str, int]] = {
     "draft": {
         "hidden_size": 128,
         "intermediate_size": 320,
-        "num_hidden_layers": 2,
+        "num_hidden_layers": 1,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "head_dim": 32,

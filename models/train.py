@@ -60,6 +60,12 @@ def loss_of(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), batch.targets)
 
 
+def share_done(progress: Progress, args: argparse.Namespace) -> float:
+    """How much of a run is over, by its time or, where they are limited, by its examples."""
+    by_time = progress.elapsed_seconds / (args.minutes * 60)
+    return float(max(by_time, progress.num_examples / args.examples) if args.examples else by_time)
+
+
 def train(role: str, args: argparse.Namespace) -> None:
     """Train one model for `args.minutes`, from its last checkpoint if it has one."""
     torch.set_num_threads(1)
@@ -76,7 +82,7 @@ def train(role: str, args: argparse.Namespace) -> None:
     # A resumed run reads a stream of its own: examples are made, not stored, so there is no place to go back to.
     stream = batches(tokenizer, args.seed * 1_000_000 + progress.step, args.rows)
     log = folder / "log.jsonl"
-    _append(log, {"begin": role, "seed": args.seed, "minutes": args.minutes, "learning_rate": args.learning_rate})
+    _append(log, {"begin": role} | {name: value for name, value in vars(args).items() if name not in ("what", "role")})
     _run(model, optimizers, stream, progress, folder, args)
     save(folder, model, optimizers, progress)
     _append(log, {"end": role, "seconds": round(progress.elapsed_seconds), "examples": progress.num_examples})
@@ -92,9 +98,8 @@ def _run(
 ) -> None:
     began = time.monotonic() - progress.elapsed_seconds
     saved_at, losses = time.monotonic(), torch.zeros(0)
-    while progress.elapsed_seconds < args.minutes * 60:
+    while (remaining := 1 - share_done(progress, args)) > 0:
         batch = next(stream)
-        remaining = 1 - progress.elapsed_seconds / (args.minutes * 60)
         learning_rate = args.learning_rate * min(1.0, (progress.step + 1) / WARM_UP_STEPS) * max(remaining, 0.01)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -148,6 +153,7 @@ def main() -> None:
     parser.add_argument("--run", help="name of the run's folder under build/models (default: the role)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--examples", type=int, help="end after so many training examples, if that is sooner")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--rows", type=int, default=8, help="schemas a step, six questions each")
     parser.add_argument("--muon", action="store_true", help="Muon for the layers' matrices instead of AdamW")
