@@ -86,7 +86,9 @@ def text_alone(decode: Decoding, prompt: list[int] = PROMPT, target: Floats = TA
 class Running:
     """A service that serves."""
 
-    def __init__(self, address: str, registry: CollectorRegistry, stop: asyncio.Event, task: asyncio.Task[None]) -> None:
+    def __init__(
+        self, address: str, registry: CollectorRegistry, stop: asyncio.Event, task: asyncio.Task[None]
+    ) -> None:
         self.address = address
         self.registry = registry
         self._stop = stop
