@@ -25,26 +25,30 @@ class SpecInfer:
         children: dict[int, list[int]] = {}
         for child, parent in enumerate(tree.parents.tolist()):
             children.setdefault(parent, []).append(child)
+        if not children:
+            return Judged((), target.log_probs[0])
+        draft_ids, draft_probs = draft_rows(proposal, np.array(list(children)))
+        row_of = {node: row for row, node in enumerate(children)}
         tokens, accepts = tree.token_ids.tolist(), draws.accepts.tolist()
         path: list[int] = []
         node = -1
         while node in children:
             ids, weights = target.ids[node + 1], np.exp(target.log_probs[node + 1])
-            draft_ids, (draft_probs,) = draft_rows(proposal, np.array([node]))
+            drafted, probs = draft_ids[row_of[node]], draft_probs[row_of[node]]
             for child in children[node]:
-                here = draft_ids[0] == tokens[child]
-                if accepts[child] * float(draft_probs[here].sum()) < float(weights[ids == tokens[child]].sum()):
+                here = drafted == tokens[child]
+                if accepts[child] * float(probs[here].sum()) < float(weights[ids == tokens[child]].sum()):
                     node = child
                     path.append(node)
                     break
-                residual = np.maximum(weights - spread(draft_ids[0], draft_probs, ids), 0.0)
+                residual = np.maximum(weights - spread(drafted, probs, ids), 0.0)
                 rest = totals(residual)
                 if rest > 0:  # otherwise p was q up to rounding, and a refusal had no probability
                     weights = residual / rest
-                left = np.where(here, 0.0, draft_probs)
+                left = np.where(here, 0.0, probs)
                 rest = totals(left)
                 if rest > 0:
-                    draft_probs = left / rest
+                    probs = left / rest
             else:
                 return Judged(tuple(path), log_weights(weights))
         return Judged(tuple(path), target.log_probs[node + 1])
