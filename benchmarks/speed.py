@@ -3,8 +3,8 @@
     python benchmarks/speed.py --target shipped
     python benchmarks/speed.py --target widened      the same function at the cost of 85M parameters
 
-Every repetition asks fresh held-out questions, the same ones of every configuration in turn, so that a machine whose
-speed drifts moves them all alike. Figures are whole-request: prefill and time to the first token included.
+Every repetition asks fresh held-out questions, each of every configuration in turn, so that a machine whose speed
+drifts moves them all alike. Figures are whole-request: prefill and time to the first token included.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tandem import AsyncClient, LocalDecoder
 from tandem.decoding.methods import METHODS
 from tandem.engine.widen import widen_feed_forward
 from tandem.evaluation.text_to_sql import Example, held_out
+from tandem.generation import Options, Usage
 from tandem.models import shipped
 
 console = Console(width=130)
@@ -108,56 +109,67 @@ def _fields(value: Configuration | Measured) -> dict[str, object]:
 async def _measure(
     decoder: LocalDecoder, address: str, configurations: Sequence[Configuration], questions: int, repetitions: int
 ) -> dict[Configuration, list[Measured]]:
-    fresh = iter(held_out(questions * (repetitions + 1), seed=1))
+    """The machine's speed drifts within seconds, so all configurations answer a few questions before any goes on."""
+    at_once = max(key.concurrency for key in configurations)
+    size = -(-questions // at_once) * at_once
+    fresh = iter(held_out(size * (repetitions + 1), seed=1))
     figures: dict[Configuration, list[Measured]] = {key: [] for key in configurations}
     async with AsyncClient(address) as client:
         with Progress(console=console) as progress:
-            task = progress.add_task("measuring", total=(repetitions + 1) * len(configurations))
+            task = progress.add_task("measuring", total=(repetitions + 1) * size // at_once)
             for repetition in range(repetitions + 1):
-                examples = [next(fresh) for _ in range(questions)]
-                for configuration in configurations:
-                    measured = await _one(decoder, client, configuration, examples)
-                    if repetition:  # the first one warms up
-                        figures[configuration].append(measured)
+                running = {key: _Running() for key in configurations}
+                for _ in range(size // at_once):
+                    examples = [next(fresh) for _ in range(at_once)]
+                    for configuration, sums in running.items():
+                        await sums.ask(decoder, client, configuration, examples)
                     progress.advance(task)
+                if repetition:  # the first one warms up
+                    for configuration, sums in running.items():
+                        figures[configuration].append(sums.measured())
     return figures
 
 
-async def _one(
-    decoder: LocalDecoder, client: AsyncClient, configuration: Configuration, examples: Sequence[Example]
-) -> Measured:
-    prompts = [example.prompt for example in examples]
-    options = {
-        "method": configuration.method,
-        "draft_length": configuration.draft_length,
-        "temperature": configuration.temperature,
-        "max_tokens": 128,
-        "seed": 1,
-    }
-    started = time.perf_counter()
-    if configuration.place == "local":
-        batches = range(0, len(prompts), configuration.concurrency)
-        generations = [
-            generation
-            for start in batches
-            for generation in decoder.generate_all(prompts[start : start + configuration.concurrency], **options)
-        ]
-    else:
-        gate = asyncio.Semaphore(configuration.concurrency)
+class _Running:
+    """One configuration's sums over a repetition."""
 
-        async def ask(prompt: str, index: int) -> object:
-            async with gate:
-                return await client.generate(prompt, **{**options, "seed": 1 + index % configuration.concurrency})
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._usages: list[Usage] = []
 
-        generations = await asyncio.gather(*(ask(prompt, index) for index, prompt in enumerate(prompts)))
-    seconds = time.perf_counter() - started
-    usages = [generation.usage for generation in generations]
-    tokens = sum(usage.completion_tokens for usage in usages)
-    return Measured(
-        tokens / seconds,
-        tokens / sum(usage.num_target_passes for usage in usages),
-        statistics.fmean(usage.time_per_output_token_seconds for usage in usages),
-    )
+    async def ask(
+        self, decoder: LocalDecoder, client: AsyncClient, configuration: Configuration, examples: Sequence[Example]
+    ) -> None:
+        """Has the questions answered, ``configuration.concurrency`` at once."""
+        options: Options = {
+            "method": configuration.method,
+            "draft_length": configuration.draft_length,
+            "temperature": configuration.temperature,
+            "max_tokens": 128,
+            "seed": 1,
+        }
+        step = configuration.concurrency
+        started = time.perf_counter()
+        for start in range(0, len(examples), step):
+            prompts = [example.prompt for example in examples[start : start + step]]
+            if configuration.place == "local":
+                generations = decoder.generate_all(prompts, **options)
+            else:
+                requests = [Options(**{**options, "seed": 1 + index}) for index in range(len(prompts))]
+                generations = await asyncio.gather(
+                    *(client.generate(prompt, **request) for prompt, request in zip(prompts, requests, strict=True))
+                )
+            self._usages += [generation.usage for generation in generations]
+        self._seconds += time.perf_counter() - started
+
+    def measured(self) -> Measured:
+        """The figures."""
+        tokens = sum(usage.completion_tokens for usage in self._usages)
+        return Measured(
+            tokens / self._seconds,
+            tokens / sum(usage.num_target_passes for usage in self._usages),
+            statistics.fmean(usage.time_per_output_token_seconds for usage in self._usages),
+        )
 
 
 def _print(figures: dict[Configuration, list[Measured]]) -> None:
