@@ -237,8 +237,11 @@ def test_generate_in_one_process(tiny_pair: tuple[Path, Path], stack: Up) -> Non
 
 
 def test_ctrl_c_cancels_the_session(stack: Up) -> None:
+    asked: Options = {"method": "mtjd", "draft_length": 1, "max_tokens": 490}
+    with Client(stack.told["grpc"]) as client:  # a text that does not end by itself before it is cancelled
+        seed = next(seed for seed in range(50) if len(client.generate(PROMPT, seed=seed, **asked).token_ids) == 490)
     command = [sys.executable, "-m", "tandem.cli.main", "generate", PROMPT, "--address", stack.told["grpc"][0]]
-    command += ["--max-tokens", "500", "--method", "mtjd", "--draft-length", "1"]
+    command += ["--max-tokens", "490", "--method", "mtjd", "--draft-length", "1", "--seed", str(seed)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | ENVIRONMENT)
     assert process.stdout is not None
     process.stdout.read(1)
