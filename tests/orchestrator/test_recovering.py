@@ -7,6 +7,7 @@ import asyncio
 import grpc
 import pytest
 
+from tandem.decoding.values import Outcome, RoundName
 from tandem.errors import InvalidArgument, OutOfKV, RowFailed, Stale, Unavailable
 from tandem.v1 import generation_pb2 as pb
 from tests.orchestrator.conftest import SCRIPT, Served, Stage, until
@@ -162,6 +163,30 @@ async def test_a_replica_that_saw_a_later_epoch_is_outbid(stage: Stage) -> None:
     text = await served.text()
     assert text.token_ids == SCRIPT[:20]
     assert [run.fence.epoch for run in verify.opened] == [1, 42]
+
+
+async def test_a_late_refusal_of_an_earlier_lease_ends_no_newer_one(stage: Stage) -> None:
+    verify = await stage.verify()
+    served = await stage.orchestrator([verify])
+    refused, judged = verify.refused, verify.judged
+    late: list[object] = []
+
+    def fenced(session_id: str, error: Exception) -> object:
+        verify.refusal = None
+        response = refused(session_id, error)  # type: ignore[arg-type]
+        response.refused.highest_epoch = 5
+        late.append(response)
+        return response
+
+    def judged_after_the_late_one(name: RoundName, outcome: Outcome) -> object:
+        return late.pop() if late else judged(name, outcome)
+
+    verify.repeats = 2  # so that the late refusal takes one delivery's place, and nothing is missing
+    verify.refusal, verify.refused = Stale("fenced off"), fenced  # type: ignore[method-assign, assignment]
+    verify.judged = judged_after_the_late_one  # type: ignore[method-assign]
+    assert (await served.text()).token_ids == SCRIPT[:20]
+    assert late == []
+    assert [run.fence.epoch for run in verify.opened] == [1, 6]
 
 
 async def test_a_silent_replica_is_given_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
