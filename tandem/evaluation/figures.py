@@ -1,0 +1,243 @@
+"""What one configuration did on one task: quality and cost, with intervals, and against a baseline."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tandem.evaluation.columns import Blocks, Columns
+from tandem.evaluation.records import Record, Turn
+from tandem.evaluation.statistics import Estimate, Floats, estimate, paired_p_value, perplexity, ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Of a latency, in seconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Quantiles | None:
+        """None for no values."""
+        if not values:
+            return None
+        p50, p95, p99 = np.quantile(values, [0.5, 0.95, 0.99]).tolist()
+        return cls(p50, p95, p99)
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """A configuration minus its baseline, paired by sample."""
+
+    scores: dict[str, Estimate]
+    score_p_values: dict[str, float]
+    """That a score's mean difference is zero: paired permutation test, two-sided."""
+    output_perplexity: Estimate
+    excess_perplexity_reduction: Estimate
+    """1 - (PPL - 1) / (baseline's PPL - 1): what of the perplexity's excess over 1 is gone."""
+    tokens_per_second_ratio: Estimate
+    same_answers: float
+    """Share of the answers that are the baseline's to the letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One configuration on one task. Ratios are weighted by token or round, not averaged over answers."""
+
+    task: str
+    label: str
+    configuration: dict[str, Any]
+    num_samples: int
+    """Answers asked for: samples x repetitions."""
+    num_failed: int
+    """Those without an answer."""
+    num_tokens: int
+    primary: str | None
+    """The score that is meant by "accuracy"."""
+    scores: dict[str, Estimate]
+    output_perplexity: Estimate
+    """Under the unwarped target, weighted by token."""
+    output_perplexity_by_sample: Estimate
+    """Mean over samples of each answer's own perplexity."""
+    block_efficiency: Estimate
+    """Tokens emitted per target pass."""
+    acceptance_rate: Estimate | None
+    """Accepted drafted tokens / drafted tokens; None where nothing was drafted."""
+    mean_acceptance_length: float | None
+    """1 + accepted / rounds with a proposal."""
+    acceptance_histogram: tuple[int, ...]
+    """Rounds by number of accepted tokens, from 0."""
+    acceptance_by_position: tuple[float, ...]
+    """Share of the rounds in which the token drafted at each position, from the first, was accepted."""
+    tokens_per_second: Estimate
+    """Of all samples asked at once together."""
+    time_to_first_token_seconds: Quantiles | None
+    time_per_output_token_seconds: Quantiles | None
+    stage_seconds: dict[str, float]
+    """Median by stage of a round, over traced rounds."""
+    draft_joules_per_token: float | None
+    """None is not measured."""
+    verify_joules_per_token: float | None
+    versus_baseline: Differences | None = None
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """The primary score."""
+        return self.scores.get(self.primary) if self.primary else None
+
+    @property
+    def joules_per_token(self) -> float | None:
+        """Of all roles together; None where one was not measured."""
+        if self.draft_joules_per_token is None or self.verify_joules_per_token is None:
+            return None
+        return self.draft_joules_per_token + self.verify_joules_per_token
+
+
+def figures_of(
+    records: Sequence[Record],
+    configuration: Mapping[str, Any],
+    primary: str | None,
+    baseline: Sequence[Record] | None,
+) -> Figures:
+    """Figures of the records of one task and configuration, ``baseline`` being the baseline's on the same task."""
+    columns, blocks = Columns.of(records), Blocks.of(records)
+    turns = [turn for record in records if not record.error for turn in record.turns]
+    counts = columns.counts
+    histogram = _histogram(turns)
+    num_tokens, num_drafted = counts["completion_tokens"], counts["num_draft_tokens"]
+    accepted, steps = counts["num_accepted_draft_tokens"], counts["num_spec_steps"]
+    has_draft = bool(num_drafted.sum())
+    means = columns.mean_log_likelihoods[columns.answered > 0]
+    return Figures(
+        task=records[0].task,
+        label=records[0].configuration,
+        configuration=dict(configuration),
+        num_samples=len(records),
+        num_failed=sum(bool(record.error) for record in records),
+        num_tokens=int(num_tokens.sum()),
+        primary=primary,
+        scores={name: estimate(ratio, columns.scores[name], columns.scored[name]) for name in columns.scores},
+        output_perplexity=estimate(perplexity, counts["output_negative_log_likelihood"], num_tokens),
+        output_perplexity_by_sample=estimate(np.mean, np.exp(means)) if len(means) else Estimate(float("nan")),
+        block_efficiency=estimate(ratio, num_tokens, counts["num_target_passes"]),
+        acceptance_rate=estimate(ratio, accepted, num_drafted) if has_draft else None,
+        mean_acceptance_length=1 + float(ratio(accepted, steps)) if steps.sum() else None,
+        acceptance_histogram=histogram,
+        acceptance_by_position=_by_position(histogram),
+        tokens_per_second=estimate(ratio, blocks.num_tokens, blocks.seconds),
+        time_to_first_token_seconds=Quantiles.of([turn.usage["time_to_first_token_seconds"] for turn in turns]),
+        time_per_output_token_seconds=Quantiles.of(
+            [t.usage["time_per_output_token_seconds"] for t in turns if t.usage["completion_tokens"] > 1]
+        ),
+        stage_seconds=_stages(turns),
+        draft_joules_per_token=_joules_per_token(turns, "draft_joules"),
+        verify_joules_per_token=_joules_per_token(turns, "verify_joules"),
+        versus_baseline=None if baseline is None else _differences(records, baseline),
+    )
+
+
+def _histogram(turns: Sequence[Turn]) -> tuple[int, ...]:
+    width = max((len(turn.usage["acceptance_histogram"]) for turn in turns), default=0)
+    total = np.zeros(width, np.int64)
+    for turn in turns:
+        own = turn.usage["acceptance_histogram"]
+        total[: len(own)] += np.array(own, np.int64)
+    return tuple(total.tolist())
+
+
+def _by_position(histogram: Sequence[int]) -> tuple[float, ...]:
+    """A token at a position was accepted in those rounds that accepted as many tokens or more."""
+    rounds = sum(histogram)
+    return tuple(sum(histogram[position:]) / rounds for position in range(1, len(histogram))) if rounds else ()
+
+
+def _stages(turns: Sequence[Turn]) -> dict[str, float]:
+    seconds: dict[str, list[float]] = {}
+    for turn in turns:
+        for shown in turn.rounds:
+            for stage, spent in shown.stage_seconds.items():
+                seconds.setdefault(stage, []).append(spent)
+    return {stage: statistics.median(spent) for stage, spent in seconds.items()}
+
+
+def _joules_per_token(turns: Sequence[Turn], role: str) -> float | None:
+    """None as soon as one answer was not measured: a partial figure would look like a small one."""
+    joules = [turn.usage[role] for turn in turns]
+    num_tokens = sum(turn.usage["completion_tokens"] for turn in turns)
+    if not num_tokens or any(value is None for value in joules):
+        return None
+    return float(sum(joules)) / num_tokens
+
+
+def _differences(records: Sequence[Record], baseline: Sequence[Record]) -> Differences:
+    columns, base = Columns.of(records), Columns.of(baseline)
+    mine, theirs = columns.shared(base)
+    nll = "output_negative_log_likelihood"
+    likelihoods = (
+        columns.counts[nll][mine],
+        columns.counts["completion_tokens"][mine],
+        base.counts[nll][theirs],
+        base.counts["completion_tokens"][theirs],
+    )
+    scores = {}
+    p_values = {}
+    for name in columns.scores:
+        if name in base.scores:
+            pairs = (
+                columns.scores[name][mine],
+                columns.scored[name][mine],
+                base.scores[name][theirs],
+                base.scored[name][theirs],
+            )
+            scores[name] = estimate(_ratio_difference, *pairs)
+            with np.errstate(invalid="ignore"):
+                differences = pairs[0] / pairs[1] - pairs[2] / pairs[3]
+            p_values[name] = paired_p_value(differences[np.isfinite(differences)])
+    both = columns.texts.keys() & base.texts.keys()
+    same = sum(columns.texts[key] == base.texts[key] for key in both)
+    return Differences(
+        scores=scores,
+        score_p_values=p_values,
+        output_perplexity=estimate(_perplexity_difference, *likelihoods),
+        excess_perplexity_reduction=estimate(_excess_reduction, *likelihoods),
+        tokens_per_second_ratio=_speed_ratio(Blocks.of(records), Blocks.of(baseline)),
+        same_answers=same / len(both) if both else 0.0,
+    )
+
+
+def _speed_ratio(blocks: Blocks, base: Blocks) -> Estimate:
+    """Block by block: a machine whose speed drifts moves both alike."""
+    rows = {key: row for row, key in enumerate(base.keys)}
+    pairs = [(row, rows[key]) for row, key in enumerate(blocks.keys) if key in rows]
+    if not pairs:
+        return Estimate(float("nan"))
+    mine, theirs = (list(side) for side in zip(*pairs, strict=True))
+    return estimate(
+        _rates_ratio, blocks.num_tokens[mine], blocks.seconds[mine], base.num_tokens[theirs], base.seconds[theirs]
+    )
+
+
+def _ratio_difference(part: Floats, whole: Floats, base_part: Floats, base_whole: Floats, axis: int = -1) -> Floats:
+    return ratio(part, whole, axis) - ratio(base_part, base_whole, axis)
+
+
+def _rates_ratio(part: Floats, whole: Floats, base_part: Floats, base_whole: Floats, axis: int = -1) -> Floats:
+    found: Floats = ratio(part, whole, axis) / ratio(base_part, base_whole, axis)
+    return found
+
+
+def _perplexity_difference(nll: Floats, tokens: Floats, base_nll: Floats, base_tokens: Floats, axis: int) -> Floats:
+    return perplexity(nll, tokens, axis) - perplexity(base_nll, base_tokens, axis)
+
+
+def _excess_reduction(nll: Floats, tokens: Floats, base_nll: Floats, base_tokens: Floats, axis: int) -> Floats:
+    excess, base_excess = perplexity(nll, tokens, axis) - 1, perplexity(base_nll, base_tokens, axis) - 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = 1 - excess / base_excess
+    return found
