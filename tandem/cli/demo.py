@@ -9,12 +9,10 @@ import typer
 
 from tandem.cli import options
 
-ALL_METHODS = "autoregressive,speculative,block,coupled,specinfer,mtjd,mtad,mmtad"
-
 
 def demo(
     limit: Annotated[int, typer.Option(help="Questions for each method.", min=1)] = 50,
-    methods: Annotated[str, typer.Option(help="Which methods, with commas between.")] = ALL_METHODS,
+    methods: Annotated[str, typer.Option(help="Which methods, with commas between, or all.")] = "all",
     at_once: Annotated[int, typer.Option(help="Questions asked at the same time.", min=1)] = 8,
     target: options.Target = None,
     draft: options.Draft = None,
@@ -23,8 +21,18 @@ def demo(
 ) -> None:
     """Asks held-out questions by every method, and shows what each costs and what it gets right."""
     from tandem.cli.demonstration import demonstrate
-    from tandem.evaluation.text_to_sql import held_out
-    from tandem.stack import Models
+    from tandem.evaluation.experiment import Experiment
 
-    names = [name.strip() for name in methods.split(",") if name.strip()]
-    asyncio.run(demonstrate(names, held_out(limit), at_once, Models(target, draft, threads=threads), as_json))
+    experiment = Experiment.load(
+        None,
+        {
+            "methods": options.method_names(methods),
+            "limit": limit,
+            "concurrency": at_once,
+            "trace": 0,
+            "target": target,
+            "draft": draft,
+            "threads": threads,
+        },
+    )
+    asyncio.run(demonstrate(experiment, as_json))

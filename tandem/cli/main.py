@@ -8,6 +8,7 @@ import sys
 import typer
 
 from tandem.cli.demo import demo
+from tandem.cli.evaluate import app as evaluate
 from tandem.cli.generate import generate
 from tandem.cli.serve import serve
 from tandem.cli.up import up
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(generate)
 app.command()(demo)
+app.add_typer(evaluate, name="eval")
 # What follows the role is the service's own.
 app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(serve)
 

@@ -21,3 +21,10 @@ Dtype = Annotated[str, typer.Option(help="Number type to compute in: auto, float
 Threads = Annotated[
     int | None, typer.Option(help="Threads of each model process; the cores are shared out if not given.")
 ]
+
+
+def method_names(text: str) -> list[str]:
+    """Names with commas between; ``all`` is every method."""
+    from tandem.decoding.methods import METHODS
+
+    return list(METHODS) if text.strip() == "all" else [name.strip() for name in text.split(",") if name.strip()]

@@ -49,6 +49,17 @@ class Method:
     """No draft model takes part: the verify service decodes alone."""
     target_drafts: bool = False
     """The target draws whole blocks for itself, and nothing judges them."""
+    default_threshold: float | None = None
+
+    @property
+    def dials(self) -> frozenset[str]:
+        """What it reads."""
+        found = set() if self.name == "autoregressive" else {"draft_length"}
+        if self.drafting.branches is None:
+            found.add("beam_width")
+        if self.name in ("mtad", "mmtad", "typical", "bild"):
+            found.add("threshold")
+        return frozenset(found)
 
 
 _CHAIN = Drafting(branches=1, with_distributions=True)

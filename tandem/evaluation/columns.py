@@ -96,5 +96,10 @@ class Blocks:
             if any(turn.rounds for turn in record.turns):
                 traced.add(key)
         keys = tuple(key for key in num_tokens if key not in traced) or tuple(num_tokens)
-        return cls(keys, *(np.array(column, np.float64) for column in (
-            [num_tokens[key] for key in keys], [sum(seconds[key]) for key in keys])))
+        return cls(
+            keys,
+            *(
+                np.array(column, np.float64)
+                for column in ([num_tokens[key] for key in keys], [sum(seconds[key]) for key in keys])
+            ),
+        )

@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -50,7 +50,7 @@ class Configuration(BaseModel):
 
     def options(self) -> Options:
         """As a request names them."""
-        return Options(**self.model_dump())
+        return cast(Options, self.model_dump())
 
 
 def _listed(value: Any) -> Any:
@@ -135,11 +135,7 @@ class Experiment(BaseModel):
         try:
             return cls.model_validate(values | {name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(str(part) for part in found['loc']) or 'experiment'}: {found['msg']} (got {found['input']!r})"
-                for found in error.errors()
-            )
-            raise InvalidArgument(problems) from None
+            raise InvalidArgument("; ".join(map(_explain, error.errors()))) from None
 
     def labelled(self) -> dict[str, Configuration]:
         """Every configuration by its label: the method, and of its settings those that tell it from others."""
@@ -167,6 +163,11 @@ class Experiment(BaseModel):
             grid |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
             for values in itertools.product(*grid.values()):
                 yield Configuration.model_validate({"method": name} | dict(zip(grid, values, strict=True)))
+
+
+def _explain(found: Any) -> str:
+    where = ".".join(str(part) for part in found["loc"]) or "experiment"
+    return f"{where}: {found['msg']} (got {found['input']!r})"
 
 
 _SIGNS = {

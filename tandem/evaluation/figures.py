@@ -168,11 +168,10 @@ def _stages(turns: Sequence[Turn]) -> dict[str, float]:
 
 def _joules_per_token(turns: Sequence[Turn], role: str) -> float | None:
     """None as soon as one answer was not measured: a partial figure would look like a small one."""
-    joules = [turn.usage[role] for turn in turns]
+    joules: list[float | None] = [turn.usage[role] for turn in turns]
     num_tokens = sum(turn.usage["completion_tokens"] for turn in turns)
-    if not num_tokens or any(value is None for value in joules):
-        return None
-    return float(sum(joules)) / num_tokens
+    measured = [value for value in joules if value is not None]
+    return sum(measured) / num_tokens if num_tokens and len(measured) == len(joules) else None
 
 
 def _differences(records: Sequence[Record], baseline: Sequence[Record]) -> Differences:

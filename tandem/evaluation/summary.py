@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,9 +67,7 @@ def summarise(
         for label, configuration in experiment.labelled().items():
             if (task, label) in found:
                 base = found.get((task, baseline)) if label != baseline else None
-                figures.append(
-                    figures_of(found[task, label], configuration.model_dump(), primaries.get(task), base)
-                )
+                figures.append(figures_of(found[task, label], configuration.model_dump(), primaries.get(task), base))
     return Summary(baseline, dict(environment), tuple(figures))
 
 
@@ -104,6 +103,6 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

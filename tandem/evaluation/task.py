@@ -1,4 +1,4 @@
-"""What a task is: samples to ask, and how an answer is scored. A task of one's own is a class like those in `tasks/`."""
+"""What a task is: samples to ask, and how an answer is scored. One's own is a class like those in `tasks/`."""
 
 from __future__ import annotations
 
