@@ -98,6 +98,65 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
     conclude(Run.load(run))
 
 
+@app.command()
+def compare(
+    base: Annotated[Path, typer.Argument(help="Folder of the run to hold against.")],
+    new: Annotated[Path, typer.Argument(help="Folder of the run in question.")],
+    max_perplexity_increase: Annotated[str, typer.Option(help="Of output perplexity; none leaves it out.")] = "2%",
+    max_excess_perplexity_increase: Annotated[
+        str, typer.Option(help="Of perplexity - 1: sharper where perplexity is near 1; none leaves it out.")
+    ] = "none",
+    min_accuracy_delta: Annotated[
+        str, typer.Option(help="Of the primary score, in points; none leaves it out.")
+    ] = "-1",
+    max_block_efficiency_loss: Annotated[
+        str, typer.Option(help="Of tokens per target pass; none leaves it out.")
+    ] = "5%",
+    max_slowdown: Annotated[str, typer.Option(help="Of tokens per second; none leaves it out.")] = "20%",
+    confidence: Annotated[str, typer.Option(help="How sure a check must be before it fails.")] = "99%",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail also where there are too few samples to tell.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write Markdown here.")] = None,
+) -> None:
+    """The gate: exits 1 with the reason when NEW is worse than BASE by more than is allowed, beyond noise."""
+    from tandem.cli.gate import show, write
+    from tandem.evaluation.gate import Limits
+    from tandem.evaluation.gate import compare as compare_runs
+    from tandem.evaluation.summary import Run
+
+    limits = Limits(
+        _share("max-perplexity-increase", max_perplexity_increase),
+        _share("max-excess-perplexity-increase", max_excess_perplexity_increase),
+        _amount("min-accuracy-delta", min_accuracy_delta),
+        _share("max-block-efficiency-loss", max_block_efficiency_loss),
+        _share("max-slowdown", max_slowdown),
+        _share("confidence", confidence) or 0.0,
+    )
+    comparison = compare_runs(Run.load(base), Run.load(new), limits)
+    write(comparison, junit, markdown)
+    show(comparison)
+    if comparison.having("drifted") or (strict and comparison.having("unclear")):
+        raise typer.Exit(1)
+
+
+def _amount(flag: str, text: str) -> float | None:
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidArgument(f"--{flag} is {text!r}; expected a number, or none") from None
+
+
+def _share(flag: str, text: str) -> float | None:
+    if text.strip().endswith("%"):
+        percent = _amount(flag, text.strip().removesuffix("%"))
+        return None if percent is None else percent / 100
+    return _amount(flag, text)
+
+
 def _numbers(flag: str, text: str | None) -> list[float] | None:
     if text is None:
         return None

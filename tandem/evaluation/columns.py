@@ -30,6 +30,8 @@ class Columns:
     """By name of `COUNTS`."""
     mean_log_likelihoods: Floats
     """Mean over repetitions of the mean negative log-likelihood of an answer; not a number without one."""
+    asked: Floats
+    """Repetitions."""
     answered: Floats
     """Repetitions with an answer."""
     scores: dict[str, Floats]
@@ -46,12 +48,13 @@ class Columns:
         rows = {sample: row for row, sample in enumerate(samples)}
         names = tuple(dict.fromkeys(name for record in records for name in record.scores))
         counts = {name: np.zeros(len(samples)) for name in COUNTS}
-        mean, answered = np.zeros(len(samples)), np.zeros(len(samples))
+        mean, asked, answered = (np.zeros(len(samples)) for _ in range(3))
         scores = {name: np.zeros(len(samples)) for name in names}
         scored = {name: np.zeros(len(samples)) for name in names}
         texts: dict[tuple[str, int], tuple[str, ...]] = {}
         for record in records:
             row = rows[record.sample]
+            asked[row] += 1
             for name, score in record.scores.items():
                 scores[name][row] += score
                 scored[name][row] += 1
@@ -65,13 +68,21 @@ class Columns:
             nll = sum(turn.usage["output_negative_log_likelihood"] for turn in record.turns)
             mean[row] += nll / num_tokens if num_tokens else 0.0
         with np.errstate(invalid="ignore"):
-            return cls(samples, counts, mean / answered, answered, scores, scored, texts)
+            return cls(samples, counts, mean / answered, asked, answered, scores, scored, texts)
 
-    def shared(self, other: Columns) -> tuple[list[int], list[int]]:
-        """Rows of the samples that both have, in both."""
-        rows = {sample: row for row, sample in enumerate(other.samples)}
-        pairs = [(row, rows[sample]) for row, sample in enumerate(self.samples) if sample in rows]
-        return [mine for mine, _ in pairs], [theirs for _, theirs in pairs]
+    def take(self, rows: Sequence[int]) -> Columns:
+        """Some of the samples, in the order given."""
+        chosen = {self.samples[row] for row in rows}
+        return Columns(
+            tuple(self.samples[row] for row in rows),
+            {name: column[rows] for name, column in self.counts.items()},
+            self.mean_log_likelihoods[rows],
+            self.asked[rows],
+            self.answered[rows],
+            {name: column[rows] for name, column in self.scores.items()},
+            {name: column[rows] for name, column in self.scored.items()},
+            {key: text for key, text in self.texts.items() if key[0] in chosen},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,10 @@ class Blocks:
     """(repetition, block)."""
     num_tokens: Floats
     seconds: Floats
+
+    def take(self, rows: Sequence[int]) -> Blocks:
+        """Some of the blocks, in the order given."""
+        return Blocks(tuple(self.keys[row] for row in rows), self.num_tokens[rows], self.seconds[rows])
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Blocks:

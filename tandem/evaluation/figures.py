@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tandem.evaluation.columns import Blocks, Columns
+from tandem.evaluation.paired import Paired, compared
 from tandem.evaluation.records import Record, Turn
 from tandem.evaluation.statistics import Estimate, Floats, estimate, paired_p_value, perplexity, ratio
 
@@ -175,68 +176,24 @@ def _joules_per_token(turns: Sequence[Turn], role: str) -> float | None:
 
 
 def _differences(records: Sequence[Record], baseline: Sequence[Record]) -> Differences:
-    columns, base = Columns.of(records), Columns.of(baseline)
-    mine, theirs = columns.shared(base)
-    nll = "output_negative_log_likelihood"
-    likelihoods = (
-        columns.counts[nll][mine],
-        columns.counts["completion_tokens"][mine],
-        base.counts[nll][theirs],
-        base.counts["completion_tokens"][theirs],
-    )
-    scores = {}
-    p_values = {}
-    for name in columns.scores:
-        if name in base.scores:
-            pairs = (
-                columns.scores[name][mine],
-                columns.scored[name][mine],
-                base.scores[name][theirs],
-                base.scored[name][theirs],
-            )
-            scores[name] = estimate(_ratio_difference, *pairs)
-            with np.errstate(invalid="ignore"):
-                differences = pairs[0] / pairs[1] - pairs[2] / pairs[3]
-            p_values[name] = paired_p_value(differences[np.isfinite(differences)])
-    both = columns.texts.keys() & base.texts.keys()
-    same = sum(columns.texts[key] == base.texts[key] for key in both)
+    paired = Paired.of(records, baseline)
+    names = [name for name in paired.new.scores if name in paired.base.scores]
     return Differences(
-        scores=scores,
-        score_p_values=p_values,
-        output_perplexity=estimate(_perplexity_difference, *likelihoods),
-        excess_perplexity_reduction=estimate(_excess_reduction, *likelihoods),
-        tokens_per_second_ratio=_speed_ratio(Blocks.of(records), Blocks.of(baseline)),
-        same_answers=same / len(both) if both else 0.0,
+        scores={name: estimate(compared(ratio, np.subtract), *paired.score(name)) for name in names},
+        score_p_values={name: _p_value(*paired.score(name)) for name in names},
+        output_perplexity=estimate(compared(perplexity, np.subtract), *paired.likelihoods),
+        excess_perplexity_reduction=estimate(compared(perplexity, _excess_reduction), *paired.likelihoods),
+        # Block by block: a machine whose speed drifts moves both alike.
+        tokens_per_second_ratio=estimate(compared(ratio, np.divide), *paired.speeds),
+        same_answers=paired.same_answers,
     )
 
 
-def _speed_ratio(blocks: Blocks, base: Blocks) -> Estimate:
-    """Block by block: a machine whose speed drifts moves both alike."""
-    rows = {key: row for row, key in enumerate(base.keys)}
-    pairs = [(row, rows[key]) for row, key in enumerate(blocks.keys) if key in rows]
-    if not pairs:
-        return Estimate(float("nan"))
-    mine, theirs = (list(side) for side in zip(*pairs, strict=True))
-    return estimate(
-        _rates_ratio, blocks.num_tokens[mine], blocks.seconds[mine], base.num_tokens[theirs], base.seconds[theirs]
-    )
+def _p_value(part: Floats, whole: Floats, base_part: Floats, base_whole: Floats) -> float:
+    with np.errstate(invalid="ignore"):
+        differences = part / whole - base_part / base_whole
+    return paired_p_value(differences[np.isfinite(differences)])
 
 
-def _ratio_difference(part: Floats, whole: Floats, base_part: Floats, base_whole: Floats, axis: int = -1) -> Floats:
-    return ratio(part, whole, axis) - ratio(base_part, base_whole, axis)
-
-
-def _rates_ratio(part: Floats, whole: Floats, base_part: Floats, base_whole: Floats, axis: int = -1) -> Floats:
-    found: Floats = ratio(part, whole, axis) / ratio(base_part, base_whole, axis)
-    return found
-
-
-def _perplexity_difference(nll: Floats, tokens: Floats, base_nll: Floats, base_tokens: Floats, axis: int) -> Floats:
-    return perplexity(nll, tokens, axis) - perplexity(base_nll, base_tokens, axis)
-
-
-def _excess_reduction(nll: Floats, tokens: Floats, base_nll: Floats, base_tokens: Floats, axis: int) -> Floats:
-    excess, base_excess = perplexity(nll, tokens, axis) - 1, perplexity(base_nll, base_tokens, axis) - 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = 1 - excess / base_excess
-    return found
+def _excess_reduction(new: Floats, base: Floats) -> Floats:
+    return 1 - (new - 1) / (base - 1)

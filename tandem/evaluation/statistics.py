@@ -32,8 +32,8 @@ def bootstrap(statistic: Statistic, *columns: Floats) -> tuple[float, Floats]:
 
     The resamples are the same at every call with as many samples, so figures of one run vary together.
     """
-    value = float(statistic(*columns, axis=-1))
     count = len(columns[0])
+    value = float(statistic(*columns, axis=-1)) if count else float("nan")
     if count < 2:
         return value, np.empty(0)
     with warnings.catch_warnings():  # of samples that are all alike: their interval is a point, as it should be

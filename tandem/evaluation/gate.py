@@ -1,0 +1,236 @@
+"""The gate: has a run drifted from another by more than is allowed, beyond what chance explains?
+
+Every check is a one-sided test. How far a figure went in the bad direction is computed on paired samples and on
+bootstrap resamples of them; the p-value is the share of the resamples in which it stays within its limit. A check
+fails where that share is at most 1 - confidence: a drift that chance could explain does not fail, and a difference
+within the limit never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from tandem.errors import InvalidArgument
+from tandem.evaluation.paired import Four, Paired, compared
+from tandem.evaluation.statistics import Floats, Statistic, bootstrap, perplexity, ratio
+from tandem.evaluation.summary import Run, by_task_and_configuration
+
+Verdict = Literal["ok", "unclear", "drifted"]
+Format = Callable[[float], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may change between two runs. None leaves a check out."""
+
+    max_perplexity_increase: float | None = 0.02
+    """Of output perplexity, as a share of the base's."""
+    max_excess_perplexity_increase: float | None = None
+    """Of perplexity - 1, as a share of the base's: the sharper check where perplexity is close to 1."""
+    min_accuracy_delta: float | None = -1.0
+    """Of the task's primary score, in percentage points."""
+    max_block_efficiency_loss: float | None = 0.05
+    """Of tokens per target pass, as a share of the base's."""
+    max_slowdown: float | None = 0.2
+    """Of tokens per second, as a share of the base's."""
+    confidence: float = 0.99
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.confidence < 1:
+            raise InvalidArgument(f"confidence is {self.confidence}; expected more than 0.5 and less than 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One figure of one configuration on one task, held against its limit."""
+
+    task: str
+    configuration: str
+    figure: str
+    base: str
+    new: str
+    drift: str
+    """How far the figure went in the bad direction, and how far it may have gone at the given confidence."""
+    limit: str
+    p_value: float | None
+    """That the drift is within its limit; None where there is too little to tell."""
+    verdict: Verdict
+
+    @property
+    def reason(self) -> str:
+        """The check in a sentence."""
+        p = "" if self.p_value is None else f", p = {self.p_value:.4f}"
+        return (
+            f"{self.task}, {self.configuration}: {self.figure} went from {self.base} to {self.new}: {self.drift} worse, "
+            f"{self.limit} is allowed{p}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs held against each other."""
+
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...]
+    """What differs besides, and what could not be compared."""
+
+    def having(self, verdict: Verdict) -> list[Check]:
+        """The checks that came out so."""
+        return [check for check in self.checks if check.verdict == verdict]
+
+
+def compare(base: Run, new: Run, limits: Limits) -> Comparison:
+    """Holds a run against another.
+
+    Raises:
+        InvalidArgument: they have no configuration, or of a configuration no sample, in common.
+    """
+    before, after = by_task_and_configuration(base.records), by_task_and_configuration(new.records)
+    if not before.keys() & after.keys():
+        raise InvalidArgument(
+            f"the runs have no configuration in common: {base.folder} has {_names(before)}; "
+            f"{new.folder} has {_names(after)}"
+        )
+    checks: list[Check] = []
+    notes = [*_machines(base, new), *_models(base, new), *_settings(base, new)]
+    if any(_machines(base, new)):
+        limits = replace(limits, max_slowdown=None)
+    for (task, label), records in before.items():
+        if (task, label) not in after:
+            checks.append(Check(task, label, "presence", "there", "missing", "all of it", "nothing", None, "drifted"))
+            continue
+        paired = Paired.of(after[task, label], records)
+        if not paired.new.samples:
+            raise InvalidArgument(f"{task}, {label}: the runs have no sample in common; expected the same data")
+        num_alone = len({record.sample for record in records}) - len(paired.new.samples)
+        if num_alone:
+            notes.append(f"{task}, {label}: {num_alone} samples of the base are not in the new run, and do not count")
+        primary = base.primaries.get(task)
+        checks += [question.ask(task, label, limits.confidence) for question in _questions(paired, primary, limits)]
+    notes += [
+        f"{task}, {label} is new: nothing to hold it against" for task, label in after if (task, label) not in before
+    ]
+    return Comparison(tuple(checks), tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    figure: str
+    columns: Four
+    value: Statistic
+    worsening: Callable[[Floats, Floats], Floats]
+    """From values of the new side and of the base to how much worse the new one is."""
+    limit: float
+    shown: Format
+    """How a value reads."""
+    shown_drift: Format
+
+    def ask(self, task: str, label: str, confidence: float) -> Check:
+        """Answers it."""
+        drift, resampled = bootstrap(compared(self.value, self.worsening), *self.columns)
+        resampled = resampled[np.isfinite(resampled)]
+        p_value, verdict, most = None, "unclear", ""
+        if len(resampled):
+            # The run itself counts as one of the resamples, so that no p-value is 0.
+            p_value = (1 + np.count_nonzero(resampled <= self.limit)) / (1 + len(resampled))
+            highest = float(np.quantile(resampled, confidence))
+            most = f" (at most {self.shown_drift(highest)})"
+            if p_value <= 1 - confidence and drift > self.limit:
+                verdict = "drifted"
+            elif highest <= self.limit:
+                verdict = "ok"
+        part, whole, base_part, base_whole = self.columns
+        return Check(
+            task,
+            label,
+            self.figure,
+            base=self.shown(float(self.value(base_part, base_whole, axis=-1))),
+            new=self.shown(float(self.value(part, whole, axis=-1))),
+            drift=self.shown_drift(drift) + most,
+            limit=self.shown_drift(self.limit),
+            p_value=p_value,
+            verdict=verdict,
+        )
+
+
+def _questions(paired: Paired, primary: str | None, limits: Limits) -> Iterator[_Question]:
+    if limits.max_perplexity_increase is not None:
+        limit = limits.max_perplexity_increase
+        yield _Question("output perplexity", paired.likelihoods, perplexity, _increase, limit, _number, _percent)
+    if limits.max_excess_perplexity_increase is not None:
+        limit = limits.max_excess_perplexity_increase
+        yield _Question("perplexity - 1", paired.likelihoods, _excess, _increase, limit, _number, _percent)
+    if limits.min_accuracy_delta is not None and primary in paired.new.scores and primary in paired.base.scores:
+        limit = -limits.min_accuracy_delta / 100
+        yield _Question(primary.replace("_", " "), paired.score(primary), ratio, _fall, limit, _percent, _points)
+    yield _Question("failed answers", paired.failures, ratio, np.subtract, 0.0, _percent, _points)
+    if limits.max_block_efficiency_loss is not None:
+        columns, limit = paired.counts("completion_tokens", "num_target_passes"), limits.max_block_efficiency_loss
+        yield _Question("block efficiency", columns, ratio, _loss, limit, _number, _percent)
+    if limits.max_slowdown is not None:
+        yield _Question("tokens per second", paired.speeds, ratio, _loss, limits.max_slowdown, _number, _percent)
+
+
+def _increase(new: Floats, base: Floats) -> Floats:
+    return new / base - 1
+
+
+def _loss(new: Floats, base: Floats) -> Floats:
+    return 1 - new / base
+
+
+def _fall(new: Floats, base: Floats) -> Floats:
+    return base - new
+
+
+def _excess(part: Floats, whole: Floats, axis: int) -> Floats:
+    return perplexity(part, whole, axis) - 1
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.1f} points"
+
+
+def _machines(base: Run, new: Run) -> Iterator[str]:
+    """What makes speeds incomparable."""
+    for name in ("machine", "processors"):
+        if base.environment.get(name) != new.environment.get(name):
+            yield _differs(name, base.environment.get(name), new.environment.get(name), "speed is not compared")
+    for name in ("concurrency", "threads"):
+        if getattr(base.experiment, name) != getattr(new.experiment, name):
+            was, now = getattr(base.experiment, name), getattr(new.experiment, name)
+            yield _differs(name, was, now, "speed is not compared")
+
+
+def _models(base: Run, new: Run) -> Iterator[str]:
+    for name in ("target", "target_digest", "target_dtype", "draft", "tandem"):
+        if base.environment.get(name) != new.environment.get(name):
+            yield _differs(name, base.environment.get(name), new.environment.get(name))
+
+
+def _settings(base: Run, new: Run) -> Iterator[str]:
+    before, after = base.experiment.labelled(), new.experiment.labelled()
+    for label in before.keys() & after.keys():
+        for name, was in before[label]:
+            if getattr(after[label], name) != was:
+                yield _differs(f"{label}: {name}", was, getattr(after[label], name))
+
+
+def _differs(what: str, was: object, now: object, therefore: str = "") -> str:
+    return f"{what} was {was}, is {now}" + (f": {therefore}" if therefore else "")
+
+
+def _names(found: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{label} on {task}" for task, label in found)
