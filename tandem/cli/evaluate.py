@@ -102,17 +102,13 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
 def compare(
     base: Annotated[Path, typer.Argument(help="Folder of the run to hold against.")],
     new: Annotated[Path, typer.Argument(help="Folder of the run in question.")],
-    max_perplexity_increase: Annotated[str, typer.Option(help="Of output perplexity; none leaves it out.")] = "2%",
+    max_perplexity_increase: Annotated[str, typer.Option(help="Of output perplexity; none is no check.")] = "2%",
     max_excess_perplexity_increase: Annotated[
-        str, typer.Option(help="Of perplexity - 1: sharper where perplexity is near 1; none leaves it out.")
+        str, typer.Option(help="Of perplexity - 1: sharper where perplexity is near 1; none is no check.")
     ] = "none",
-    min_accuracy_delta: Annotated[
-        str, typer.Option(help="Of the primary score, in points; none leaves it out.")
-    ] = "-1",
-    max_block_efficiency_loss: Annotated[
-        str, typer.Option(help="Of tokens per target pass; none leaves it out.")
-    ] = "5%",
-    max_slowdown: Annotated[str, typer.Option(help="Of tokens per second; none leaves it out.")] = "20%",
+    min_accuracy_delta: Annotated[str, typer.Option(help="Of the primary score, in points; none is no check.")] = "-1",
+    max_block_efficiency_loss: Annotated[str, typer.Option(help="Of tokens per target pass; none is no check.")] = "5%",
+    max_slowdown: Annotated[str, typer.Option(help="Of tokens per second; none is no check.")] = "20%",
     confidence: Annotated[str, typer.Option(help="How sure a check must be before it fails.")] = "99%",
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail also where there are too few samples to tell.")

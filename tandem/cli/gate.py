@@ -26,11 +26,13 @@ def show(comparison: Comparison) -> None:
     """The checks as a table, the reasons of those that fail, and the verdict last."""
     console = Console()
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("configuration", "figure", "base", "new", "worse by", "limit", "verdict"):
-        table.add_column(heading, justify="left" if heading in ("configuration", "figure", "verdict") else "right")
+    for heading in ("configuration", "figure", "base", "new", "worse by", "at most", "limit", "verdict"):
+        is_text = heading in ("configuration", "figure", "verdict")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=heading == "configuration")
     for check in comparison.checks:
         verdict = f"[{_STYLES[check.verdict]}]{check.verdict}[/]"
-        table.add_row(check.configuration, check.figure, check.base, check.new, check.drift, check.limit, verdict)
+        numbers = (check.base, check.new, check.drift, check.highest, check.limit)
+        table.add_row(check.configuration, check.figure, *numbers, verdict)
     console.print(table)
     for note in comparison.notes:
         console.print(f"note: {note}", style="yellow", highlight=False, markup=False)

@@ -19,7 +19,6 @@ from tandem.evaluation.respondent import Served
 from tandem.evaluation.runner import Done, Runner, Work
 from tandem.evaluation.showing import TokenText
 from tandem.evaluation.summary import CONFIG_NAME, Run
-from tandem.evaluation.task import Task
 from tandem.rpc.codec import Description
 from tandem.stack import Doors, Models, Plan, Stack
 
@@ -44,7 +43,7 @@ async def served(experiment: Experiment, say: Callable[[str], None]) -> AsyncIte
         yield client
 
 
-def open_run(folder: Path, experiment: Experiment, tasks: Sequence[Task], environment: dict[str, Any]) -> Done:
+def open_run(folder: Path, experiment: Experiment, works: Sequence[Work], environment: dict[str, Any]) -> Done:
     """Begins a run in ``folder``, or finds what is done of the one that lies there.
 
     Raises:
@@ -53,7 +52,7 @@ def open_run(folder: Path, experiment: Experiment, tasks: Sequence[Task], enviro
     path = folder / CONFIG_NAME
     config = {
         "experiment": experiment.model_dump(mode="json"),
-        "primary": {task.name: task.primary for task in tasks},
+        "tasks": {work.task.name: {"primary": work.task.primary, "samples": len(work.samples)} for work in works},
         "environment": environment,
     }
     done: Done = set()
@@ -115,7 +114,7 @@ async def evaluate(
         TandemError: the folder holds something else, or nobody answers any more; what was recorded stays.
     """
     environment = environment_of(experiment, await client.describe())
-    done = open_run(folder, experiment, [work.task for work in works], environment)
+    done = open_run(folder, experiment, works, environment)
     respondent = Served(client, experiment.concurrency)
     runner = Runner(experiment, works, respondent, folder, token_text, scorers)
     await runner.run(done, advance)

@@ -54,7 +54,9 @@ class Check:
     base: str
     new: str
     drift: str
-    """How far the figure went in the bad direction, and how far it may have gone at the given confidence."""
+    """How far the figure went in the bad direction."""
+    highest: str
+    """How far it may have gone at the given confidence; empty where there is too little to tell."""
     limit: str
     p_value: float | None
     """That the drift is within its limit; None where there is too little to tell."""
@@ -63,9 +65,10 @@ class Check:
     @property
     def reason(self) -> str:
         """The check in a sentence."""
-        p = "" if self.p_value is None else f", p = {self.p_value:.4f}"
+        where = f"{self.task}, {self.configuration}"
+        p = "" if self.p_value is None else f" (p = {self.p_value:.4f})"
         return (
-            f"{self.task}, {self.configuration}: {self.figure} went from {self.base} to {self.new}: {self.drift} worse, "
+            f"{where}: {self.figure} went from {self.base} to {self.new}, {self.drift} worse; "
             f"{self.limit} is allowed{p}"
         )
 
@@ -87,8 +90,15 @@ def compare(base: Run, new: Run, limits: Limits) -> Comparison:
     """Holds a run against another.
 
     Raises:
-        InvalidArgument: they have no configuration, or of a configuration no sample, in common.
+        InvalidArgument: one of them is not finished, or they have no configuration, or of a configuration no sample, in
+            common.
     """
+    for run in (base, new):
+        if run.num_missing:
+            raise InvalidArgument(
+                f"{run.folder} is not finished: {run.num_missing} answers are missing; the `tandem eval` command that "
+                "began it goes on where it stopped"
+            )
     before, after = by_task_and_configuration(base.records), by_task_and_configuration(new.records)
     if not before.keys() & after.keys():
         raise InvalidArgument(
@@ -101,7 +111,7 @@ def compare(base: Run, new: Run, limits: Limits) -> Comparison:
         limits = replace(limits, max_slowdown=None)
     for (task, label), records in before.items():
         if (task, label) not in after:
-            checks.append(Check(task, label, "presence", "there", "missing", "all of it", "nothing", None, "drifted"))
+            notes.append(f"{task}, {label} is not in the new run, and was not checked")
             continue
         paired = Paired.of(after[task, label], records)
         if not paired.new.samples:
@@ -111,9 +121,7 @@ def compare(base: Run, new: Run, limits: Limits) -> Comparison:
             notes.append(f"{task}, {label}: {num_alone} samples of the base are not in the new run, and do not count")
         primary = base.primaries.get(task)
         checks += [question.ask(task, label, limits.confidence) for question in _questions(paired, primary, limits)]
-    notes += [
-        f"{task}, {label} is new: nothing to hold it against" for task, label in after if (task, label) not in before
-    ]
+    notes += [f"{task}, {label} is new: nothing to hold it against" for task, label in after.keys() - before.keys()]
     return Comparison(tuple(checks), tuple(notes))
 
 
@@ -133,15 +141,16 @@ class _Question:
         """Answers it."""
         drift, resampled = bootstrap(compared(self.value, self.worsening), *self.columns)
         resampled = resampled[np.isfinite(resampled)]
-        p_value, verdict, most = None, "unclear", ""
+        p_value, highest = None, ""
+        verdict: Verdict = "unclear"
         if len(resampled):
             # The run itself counts as one of the resamples, so that no p-value is 0.
             p_value = (1 + np.count_nonzero(resampled <= self.limit)) / (1 + len(resampled))
-            highest = float(np.quantile(resampled, confidence))
-            most = f" (at most {self.shown_drift(highest)})"
+            most = float(np.quantile(resampled, confidence))
+            highest = self.shown_drift(most)
             if p_value <= 1 - confidence and drift > self.limit:
                 verdict = "drifted"
-            elif highest <= self.limit:
+            elif most <= self.limit:
                 verdict = "ok"
         part, whole, base_part, base_whole = self.columns
         return Check(
@@ -150,7 +159,8 @@ class _Question:
             self.figure,
             base=self.shown(float(self.value(base_part, base_whole, axis=-1))),
             new=self.shown(float(self.value(part, whole, axis=-1))),
-            drift=self.shown_drift(drift) + most,
+            drift=self.shown_drift(drift),
+            highest=highest,
             limit=self.shown_drift(self.limit),
             p_value=p_value,
             verdict=verdict,

@@ -69,12 +69,6 @@ class Runner:
         self._scorers = scorers
         self._labelled = experiment.labelled()
 
-    @property
-    def num_answers(self) -> int:
-        """How many answers the whole run has."""
-        samples = sum(len(work.samples) for work in self._works)
-        return samples * self._experiment.repetitions * len(self._labelled)
-
     async def run(self, done: Done, advance: Callable[[str, str, int], None]) -> None:
         """Asks what is not done; ``advance`` is told (task, label, answers) after every block.
 

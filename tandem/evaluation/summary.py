@@ -78,8 +78,16 @@ class Run:
     folder: Path
     experiment: Experiment
     primaries: dict[str, str | None]
+    """Each task's primary score."""
+    num_answers: int
+    """How many the whole run has."""
     environment: dict[str, Any]
     records: list[Record]
+
+    @property
+    def num_missing(self) -> int:
+        """Answers that are still to be asked for."""
+        return self.num_answers - len(self.records)
 
     @classmethod
     def load(cls, folder: Path) -> Run:
@@ -91,7 +99,11 @@ class Run:
         records = list(stored.read(folder))
         config = json.loads((folder / CONFIG_NAME).read_text())
         experiment = Experiment.load(None, config["experiment"])
-        return cls(folder, experiment, config["primary"], config["environment"], records)
+        tasks = config["tasks"]
+        num_answers = sum(task["samples"] for task in tasks.values())
+        num_answers *= experiment.repetitions * len(experiment.labelled())
+        primaries = {name: task["primary"] for name, task in tasks.items()}
+        return cls(folder, experiment, primaries, num_answers, config["environment"], records)
 
     def summary(self) -> Summary:
         """Its figures."""

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from tandem.evaluation.gate import Comparison
 
+_HEADINGS = ("task", "configuration", "figure", "base", "new", "worse by", "at most", "limit", "verdict")
 _MARKS = {"ok": "✅ within limits", "unclear": "❔ cannot tell", "drifted": "❌ drifted"}
 
 
@@ -36,10 +37,7 @@ def markdown(comparison: Comparison) -> str:
     drifted = comparison.having("drifted")
     lines = [f"### {headline(comparison)}", ""]
     lines += [f"- **{check.reason}**" for check in drifted] + ([""] if drifted else [])
-    lines += [
-        "| task | configuration | figure | base | new | worse by | limit | verdict |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines += [f"| {' | '.join(_HEADINGS)} |", "|---" * len(_HEADINGS) + "|"]
     for check in comparison.checks:
         cells = (
             check.task,
@@ -48,6 +46,7 @@ def markdown(comparison: Comparison) -> str:
             check.base,
             check.new,
             check.drift,
+            check.highest,
             check.limit,
             _MARKS[check.verdict],
         )
