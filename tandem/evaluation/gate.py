@@ -170,7 +170,7 @@ class _Question:
 def _questions(paired: Paired, primary: str | None, limits: Limits) -> Iterator[_Question]:
     if limits.max_perplexity_increase is not None:
         limit = limits.max_perplexity_increase
-        yield _Question("output perplexity", paired.likelihoods, perplexity, _increase, limit, _number, _percent)
+        yield _Question("perplexity", paired.likelihoods, perplexity, _increase, limit, _number, _percent)
     if limits.max_excess_perplexity_increase is not None:
         limit = limits.max_excess_perplexity_increase
         yield _Question("perplexity - 1", paired.likelihoods, _excess, _increase, limit, _number, _percent)
@@ -182,7 +182,7 @@ def _questions(paired: Paired, primary: str | None, limits: Limits) -> Iterator[
         columns, limit = paired.counts("completion_tokens", "num_target_passes"), limits.max_block_efficiency_loss
         yield _Question("block efficiency", columns, ratio, _loss, limit, _number, _percent)
     if limits.max_slowdown is not None:
-        yield _Question("tokens per second", paired.speeds, ratio, _loss, limits.max_slowdown, _number, _percent)
+        yield _Question("tokens/s", paired.speeds, ratio, _loss, limits.max_slowdown, _number, _percent)
 
 
 def _increase(new: Floats, base: Floats) -> Floats:
@@ -210,7 +210,7 @@ def _percent(value: float) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:.1f} points"
+    return f"{100 * value:.1f} pt"
 
 
 def _machines(base: Run, new: Run) -> Iterator[str]:
