@@ -105,10 +105,15 @@ def compare(
     max_perplexity_increase: Annotated[str, typer.Option(help="Of output perplexity; none is no check.")] = "2%",
     max_excess_perplexity_increase: Annotated[
         str, typer.Option(help="Of perplexity - 1: sharper where perplexity is near 1; none is no check.")
-    ] = "none",
+    ] = "3%",
     min_accuracy_delta: Annotated[str, typer.Option(help="Of the primary score, in points; none is no check.")] = "-1",
     max_block_efficiency_loss: Annotated[str, typer.Option(help="Of tokens per target pass; none is no check.")] = "5%",
-    max_slowdown: Annotated[str, typer.Option(help="Of tokens per second; none is no check.")] = "20%",
+    max_relative_slowdown: Annotated[
+        str, typer.Option(help="Of tokens per second over those of the run's own baseline; none is no check.")
+    ] = "20%",
+    max_slowdown: Annotated[
+        str, typer.Option(help="Of tokens per second; tighten it on a machine of your own; none is no check.")
+    ] = "50%",
     confidence: Annotated[str, typer.Option(help="How sure a check must be before it fails.")] = "99%",
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail also where there are too few samples to tell.")
@@ -127,6 +132,7 @@ def compare(
         _share("max-excess-perplexity-increase", max_excess_perplexity_increase),
         _amount("min-accuracy-delta", min_accuracy_delta),
         _share("max-block-efficiency-loss", max_block_efficiency_loss),
+        _share("max-relative-slowdown", max_relative_slowdown),
         _share("max-slowdown", max_slowdown),
         _share("confidence", confidence) or 0.0,
     )

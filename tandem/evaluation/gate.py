@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from tandem.errors import InvalidArgument
-from tandem.evaluation.paired import Four, Paired, compared
+from tandem.evaluation.paired import Paired, compared
 from tandem.evaluation.statistics import Floats, Statistic, bootstrap, perplexity, ratio
 from tandem.evaluation.summary import Run, by_task_and_configuration
 
@@ -29,14 +29,17 @@ class Limits:
 
     max_perplexity_increase: float | None = 0.02
     """Of output perplexity, as a share of the base's."""
-    max_excess_perplexity_increase: float | None = None
-    """Of perplexity - 1, as a share of the base's: the sharper check where perplexity is close to 1."""
+    max_excess_perplexity_increase: float | None = 0.03
+    """Of perplexity - 1, as a share of the base's: the sharper check where perplexity is close to 1, and the same as 2%
+    of perplexity where that is 3."""
     min_accuracy_delta: float | None = -1.0
     """Of the task's primary score, in percentage points."""
     max_block_efficiency_loss: float | None = 0.05
     """Of tokens per target pass, as a share of the base's."""
-    max_slowdown: float | None = 0.2
-    """Of tokens per second, as a share of the base's."""
+    max_relative_slowdown: float | None = 0.2
+    """Of tokens per second over those of the run's own baseline, which a machine's changing speed does not move."""
+    max_slowdown: float | None = 0.5
+    """Of tokens per second, as a share of the base's: moved by anything else that the machine does."""
     confidence: float = 0.99
 
     def __post_init__(self) -> None:
@@ -109,6 +112,7 @@ def compare(base: Run, new: Run, limits: Limits) -> Comparison:
     notes = [*_machines(base, new), *_models(base, new), *_settings(base, new)]
     if any(_machines(base, new)):
         limits = replace(limits, max_slowdown=None)
+    baseline = base.experiment.baseline_label
     for (task, label), records in before.items():
         if (task, label) not in after:
             notes.append(f"{task}, {label} is not in the new run, and was not checked")
@@ -120,7 +124,11 @@ def compare(base: Run, new: Run, limits: Limits) -> Comparison:
         if num_alone:
             notes.append(f"{task}, {label}: {num_alone} samples of the base are not in the new run, and do not count")
         primary = base.primaries.get(task)
-        checks += [question.ask(task, label, limits.confidence) for question in _questions(paired, primary, limits)]
+        questions = [*_questions(paired, primary, limits)]
+        if label != baseline and {(task, baseline)} <= before.keys() & after.keys():
+            reference = Paired.of(after[task, baseline], before[task, baseline])
+            questions += _relative_speed(paired, reference, limits)
+        checks += [question.ask(task, label, limits.confidence) for question in questions]
     notes += [f"{task}, {label} is new: nothing to hold it against" for task, label in after.keys() - before.keys()]
     return Comparison(tuple(checks), tuple(notes))
 
@@ -128,8 +136,9 @@ def compare(base: Run, new: Run, limits: Limits) -> Comparison:
 @dataclass(frozen=True, slots=True)
 class _Question:
     figure: str
-    columns: Four
+    columns: tuple[Floats, ...]
     value: Statistic
+    """From the columns of one side."""
     worsening: Callable[[Floats, Floats], Floats]
     """From values of the new side and of the base to how much worse the new one is."""
     limit: float
@@ -140,25 +149,25 @@ class _Question:
     def ask(self, task: str, label: str, confidence: float) -> Check:
         """Answers it."""
         drift, resampled = bootstrap(compared(self.value, self.worsening), *self.columns)
-        resampled = resampled[np.isfinite(resampled)]
+        resampled = resampled[~np.isnan(resampled)]
         p_value, highest = None, ""
         verdict: Verdict = "unclear"
         if len(resampled):
             # The run itself counts as one of the resamples, so that no p-value is 0.
             p_value = (1 + np.count_nonzero(resampled <= self.limit)) / (1 + len(resampled))
-            most = float(np.quantile(resampled, confidence))
+            most = float(np.quantile(resampled, confidence, method="higher"))  # an infinite one stays infinite
             highest = self.shown_drift(most)
             if p_value <= 1 - confidence and drift > self.limit:
                 verdict = "drifted"
             elif most <= self.limit:
                 verdict = "ok"
-        part, whole, base_part, base_whole = self.columns
+        half = len(self.columns) // 2
         return Check(
             task,
             label,
             self.figure,
-            base=self.shown(float(self.value(base_part, base_whole, axis=-1))),
-            new=self.shown(float(self.value(part, whole, axis=-1))),
+            base=self.shown(float(self.value(*self.columns[half:], axis=-1))),
+            new=self.shown(float(self.value(*self.columns[:half], axis=-1))),
             drift=self.shown_drift(drift),
             highest=highest,
             limit=self.shown_drift(self.limit),
@@ -185,6 +194,13 @@ def _questions(paired: Paired, primary: str | None, limits: Limits) -> Iterator[
         yield _Question("tokens/s", paired.speeds, ratio, _loss, limits.max_slowdown, _number, _percent)
 
 
+def _relative_speed(paired: Paired, reference: Paired, limits: Limits) -> Iterator[_Question]:
+    """Speed over the speed of the baseline in the same run, where both were measured in turns."""
+    if limits.max_relative_slowdown is not None:
+        columns, limit = paired.relative_speeds(reference), limits.max_relative_slowdown
+        yield _Question("tokens/s over baseline's", columns, _rates, _loss, limit, _number, _percent)
+
+
 def _increase(new: Floats, base: Floats) -> Floats:
     return new / base - 1
 
@@ -195,6 +211,11 @@ def _loss(new: Floats, base: Floats) -> Floats:
 
 def _fall(new: Floats, base: Floats) -> Floats:
     return base - new
+
+
+def _rates(part: Floats, whole: Floats, base_part: Floats, base_whole: Floats, axis: int) -> Floats:
+    found: Floats = ratio(part, whole, axis) / ratio(base_part, base_whole, axis)
+    return found
 
 
 def _excess(part: Floats, whole: Floats, axis: int) -> Floats:

@@ -63,6 +63,13 @@ class Paired:
         new, base = self.new_blocks, self.base_blocks
         return new.num_tokens, new.seconds, base.num_tokens, base.seconds
 
+    def relative_speeds(self, reference: Paired) -> tuple[Floats, ...]:
+        """`speeds` of each side followed by those of ``reference`` on the same side, by blocks that all four have."""
+        sides = (self.new_blocks, reference.new_blocks, self.base_blocks, reference.base_blocks)
+        keys = [key for key in sides[0].keys if all(key in side.keys for side in sides)]
+        taken = [side.take([side.keys.index(key) for key in keys]) for side in sides]
+        return tuple(column for side in taken for column in (side.num_tokens, side.seconds))
+
     @property
     def same_answers(self) -> float:
         """Share of the answers that are alike to the letter."""
@@ -71,11 +78,12 @@ class Paired:
 
 
 def compared(value: Statistic, difference: Callable[[Floats, Floats], Floats]) -> Statistic:
-    """The statistic of `Four` columns that is the difference between a value of the new side and of the base."""
+    """The difference between a value of the new side and of the base: of the new side's columns, then the base's."""
 
-    def statistic(part: Floats, whole: Floats, base_part: Floats, base_whole: Floats, axis: int = -1) -> Floats:
+    def statistic(*columns: Floats, axis: int = -1) -> Floats:
+        half = len(columns) // 2
         with np.errstate(invalid="ignore", divide="ignore"):
-            return difference(value(part, whole, axis=axis), value(base_part, base_whole, axis=axis))
+            return difference(value(*columns[:half], axis=axis), value(*columns[half:], axis=axis))
 
     return statistic
 

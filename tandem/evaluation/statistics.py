@@ -56,11 +56,11 @@ def bootstrap(statistic: Statistic, *columns: Floats) -> tuple[float, Floats]:
 def estimate(statistic: Statistic, *columns: Floats, confidence: float = 0.95) -> Estimate:
     """A statistic of paired columns [samples] with its percentile bootstrap interval."""
     value, resampled = bootstrap(statistic, *columns)
-    resampled = resampled[np.isfinite(resampled)]
+    resampled = resampled[~np.isnan(resampled)]
     if not len(resampled):
         return Estimate(value)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
+    low, high = np.quantile(resampled, [tail, 1 - tail], method="nearest")  # an infinite one stays infinite
     return Estimate(value, float(low), float(high))
 
 
