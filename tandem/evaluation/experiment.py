@@ -111,7 +111,8 @@ class Experiment(BaseModel):
                 "an address names a running Tandem, whose models are chosen there: leave target, draft, dtype and "
                 "threads out"
             )
-        if self.baseline and self.baseline not in (labels := list(self.labelled())):
+        labels = list(self.labelled())
+        if self.baseline and self.baseline not in labels:
             raise InvalidArgument(f"baseline {self.baseline!r} is none of the configurations: {', '.join(labels)}")
         return self
 
