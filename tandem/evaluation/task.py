@@ -1,4 +1,4 @@
-"""What a task is: samples to ask, and how an answer is scored. A task of one's own is a class like those in `tasks/`."""
+"""What a task is: samples to ask, and how answers are scored. A task of one's own is a class like those in `tasks/`."""
 
 from __future__ import annotations
 
@@ -75,3 +75,4 @@ class Task(ABC):
             name: of the configuration.
             answers: the generated text of each turn, by sample id.
         """
+        return None
