@@ -66,9 +66,7 @@ def fetch(connection: sqlite3.Connection, sql: str, limits: QueryLimits) -> list
     return rows
 
 
-def same_result(
-    connection: sqlite3.Connection, gold_sql: str, sql: str, limits: QueryLimits, *, ordered: bool
-) -> bool:
+def same_result(connection: sqlite3.Connection, gold_sql: str, sql: str, limits: QueryLimits, *, ordered: bool) -> bool:
     """Whether a query gives what the gold query gives.
 
     Rows are compared as multisets, or as lists where the order was asked for. Any error, a statement that is no query,
