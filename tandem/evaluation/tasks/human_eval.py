@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from tandem.evaluation.records import Record, read_json_lines, unique
+from tandem.evaluation.data_files import Record, read_json_lines, unique
 from tandem.evaluation.sandbox import run_sandboxed
 from tandem.evaluation.task import Sample, Task
 

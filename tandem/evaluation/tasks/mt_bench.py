@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tandem.evaluation.chat import Chat, Message, model_chat, plain_chat
-from tandem.evaluation.records import Record, read_json_lines, unique
+from tandem.evaluation.data_files import Record, read_json_lines, unique
 from tandem.evaluation.task import Sample, Task
 
 QuestionId = str | int

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tandem.errors import InvalidArgument
-from tandem.evaluation.records import Record, read_json_lines, unique
+from tandem.evaluation.data_files import Record, read_json_lines, unique
 from tandem.evaluation.task import Sample, Task
 
 _ROUGE = ("rouge1", "rouge2", "rougeL")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tandem.errors import InvalidArgument
-from tandem.evaluation import records
+from tandem.evaluation import data_files as records
 from tandem.evaluation.tasks import Prompts
 
 
