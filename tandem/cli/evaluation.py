@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,12 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tandem.cli.generate import token_text_of
-from tandem.errors import Unavailable
+from tandem.client import AsyncClient
+from tandem.errors import InvalidArgument, Unavailable
 from tandem.evaluation.evaluation import evaluate, served
 from tandem.evaluation.experiment import Experiment
 from tandem.evaluation.figures import Figures
 from tandem.evaluation.report import write_report
 from tandem.evaluation.runner import Work
+from tandem.evaluation.scorer import load_scorer
 from tandem.evaluation.statistics import Estimate
 from tandem.evaluation.summary import Run, Summary
 from tandem.evaluation.tasks import load_task
@@ -61,18 +64,28 @@ async def run(config: Path | None, given: Mapping[str, Any], out: Path, quiet: b
         TandemError: the experiment cannot be run, or nobody answers any more; what was recorded stays.
     """
     experiment = Experiment.load(config, given)
-    tasks = [load_task(spec) for spec in experiment.task]
+    target = experiment.target if experiment.address is None else await _target_at(experiment.address)
+    tasks = [load_task(spec, model=target) for spec in experiment.task]
     works = [Work(task, task.samples(experiment.limit)) for task in tasks]
-    with Shown(experiment, works, Console(stderr=True, quiet=quiet)) as shown:
+    for work in works:
+        if not work.samples:
+            raise InvalidArgument(f"the task {work.task.name} has no samples; expected one at least")
+    with ExitStack() as held:
+        scorers = [held.enter_context(closing(load_scorer(spec))) for spec in experiment.scorer]
+        shown = held.enter_context(Shown(experiment, works, Console(stderr=True, quiet=quiet)))
         async with served(experiment, shown.say) as client:
-            token_text = token_text_of((await client.describe()).model)
             try:
-                found = await evaluate(experiment, works, client, out, token_text, (), shown.advance)
+                found = await evaluate(experiment, works, client, out, token_text_of(target), scorers, shown.advance)
             except Unavailable as error:
                 raise Unavailable(
                     f"{error}. What was answered is in {out}; the same command goes on from there"
                 ) from error
     conclude(found)
+
+
+async def _target_at(address: str) -> str:
+    async with AsyncClient(address) as client:
+        return (await client.describe()).model
 
 
 def conclude(found: Run) -> None:

@@ -17,8 +17,9 @@ from tandem.evaluation import records as stored
 from tandem.evaluation.experiment import Experiment
 from tandem.evaluation.respondent import Served
 from tandem.evaluation.runner import Done, Runner, Work
+from tandem.evaluation.scorer import Scorer
 from tandem.evaluation.showing import TokenText
-from tandem.evaluation.summary import CONFIG_NAME, Run
+from tandem.evaluation.summary import CONFIG_NAME, Run, by_task_and_configuration
 from tandem.rpc.codec import Description
 from tandem.stack import Doors, Models, Plan, Stack
 
@@ -105,7 +106,7 @@ async def evaluate(
     client: AsyncClient,
     folder: Path,
     token_text: TokenText,
-    scorers: Sequence[Any],
+    scorers: Sequence[Scorer],
     advance: Callable[[str, str, int], None],
 ) -> Run:
     """Asks whatever is missing in ``folder`` and returns the whole run.
@@ -118,4 +119,19 @@ async def evaluate(
     respondent = Served(client, experiment.concurrency)
     runner = Runner(experiment, works, respondent, folder, token_text, scorers)
     await runner.run(done, advance)
-    return Run.load(folder)
+    run = Run.load(folder)
+    _export(run, works)
+    return run
+
+
+def _export(run: Run, works: Sequence[Work]) -> None:
+    """Hands every configuration's first answers to the tasks that write them for other tools."""
+    records = by_task_and_configuration(run.records)
+    for work in works:
+        for label in run.experiment.labelled():
+            answers = {
+                record.sample: [turn.text for turn in record.turns]
+                for record in records.get((work.task.name, label), ())
+                if not record.repetition and not record.error
+            }
+            work.task.export(run.folder, label, answers)

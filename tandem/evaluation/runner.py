@@ -18,11 +18,11 @@ from tandem.evaluation import records as stored
 from tandem.evaluation.experiment import Configuration, Experiment
 from tandem.evaluation.records import Record, Turn
 from tandem.evaluation.respondent import Ask, Respondent
+from tandem.evaluation.scorer import Scorer
 from tandem.evaluation.showing import TokenText, shown
 from tandem.evaluation.task import Sample, Task
 from tandem.generation import Generation, Options
 
-Scorer = Callable[[Sample, Sequence[str]], Mapping[str, float]]
 Done = set[tuple[str, str, int, str]]
 """(task, label, repetition, sample)."""
 

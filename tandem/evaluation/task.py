@@ -1,10 +1,11 @@
-"""What a task is: samples to ask, and how an answer is scored. One's own is a class like those in `tasks/`."""
+"""What a task is: samples to ask, and how answers are scored. A task of one's own is a class like those in `tasks/`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -33,11 +34,12 @@ class Task(ABC):
 
     name: ClassVar[str]
     """As it stands in reports."""
-    primary: ClassVar[str | None] = None
+    # An instance may set the following to what its own data wants.
+    primary: str | None = None
     """The score, between 0 and 1, that is meant by "accuracy"; None where answers are not scored."""
-    max_tokens: ClassVar[int] = 256
+    max_tokens: int = 256
     """Of an answer."""
-    stop: ClassVar[tuple[str, ...]] = ()
+    stop: tuple[str, ...] = ()
     """Strings that end an answer."""
 
     @abstractmethod
@@ -51,6 +53,8 @@ class Task(ABC):
     def score(self, sample: Sample, answers: Sequence[str]) -> Mapping[str, float]:
         """Scores by name; nothing unless overridden. Runs in a thread of its own, one call at a time.
 
+        A sample may have fewer scores than another, where it has no reference.
+
         Args:
             sample: what was asked.
             answers: the generated text of each turn, without end token and stop string.
@@ -59,4 +63,16 @@ class Task(ABC):
 
     def next_prompt(self, sample: Sample, answers: Sequence[str]) -> str | None:
         """The whole prompt of the turn after these answers, or None when there is none: one turn unless overridden."""
+        return None
+
+    def export(self, folder: Path, name: str, answers: Mapping[str, Sequence[str]]) -> None:
+        """Writes the answers in a format that other tools read; nothing unless overridden.
+
+        Called at the end, once for each configuration, with the answers of its first repetition.
+
+        Args:
+            folder: exists, and is the run's own.
+            name: of the configuration.
+            answers: the generated text of each turn, by sample id.
+        """
         return None

@@ -51,12 +51,6 @@ class Schema:
 
     tables: tuple[Table, ...]
 
-    def text(self) -> str:
-        """The schema as a prompt states it: every name has a space before it, hence one spelling for the tokenizer."""
-        return " ; ".join(
-            f"{table.name} ( {' , '.join(column.name for column in table.columns)} )" for table in self.tables
-        )
-
     def links(self) -> list[tuple[Table, Table]]:
         """Every (child, parent)."""
         return [(table, self.tables[table.parent]) for table in self.tables if table.parent is not None]
