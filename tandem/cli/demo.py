@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from tandem.cli import options
-
-ALL_METHODS = "autoregressive,speculative,block,coupled,specinfer,mtjd,mtad,mmtad"
+from tandem.decoding.methods import METHODS
 
 
 def demo(
     limit: Annotated[int, typer.Option(help="Questions for each method.", min=1)] = 50,
-    methods: Annotated[str, typer.Option(help="Which methods, with commas between.")] = ALL_METHODS,
+    methods: Annotated[
+        str | None, typer.Option(help="Which methods, with commas between; all of them if not given.")
+    ] = None,
     at_once: Annotated[int, typer.Option(help="Questions asked at the same time.", min=1)] = 8,
     target: options.Target = None,
     draft: options.Draft = None,
@@ -26,5 +27,5 @@ def demo(
     from tandem.evaluation.text_to_sql import held_out
     from tandem.stack import Models
 
-    names = [name.strip() for name in methods.split(",") if name.strip()]
+    names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     asyncio.run(demonstrate(names, held_out(limit), at_once, Models(target, draft, threads=threads), as_json))
