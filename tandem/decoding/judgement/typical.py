@@ -30,8 +30,8 @@ class Typical:
 
     Medusa takes each round's first token from the target itself and so never judges it; here every drafted token is
     judged, and the extra token, the target's own, is that first token one round earlier: both advance by at least one.
-    Medusa takes it by argmax, here it is drawn from p. At temperature 0 p is one-hot and this is greedy decoding, as
-    it is in Medusa.
+    Medusa's code takes it by argmax unless told otherwise, here it is drawn from p. At temperature 0 p is one-hot, and
+    this is greedy decoding, as it is in Medusa.
     """
 
     epsilon: float
