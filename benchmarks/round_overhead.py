@@ -88,7 +88,7 @@ class Stack:
         self.models = InstantModel(target), InstantModel(draft)
         self.verifier, self.proposer = Verifier(self.models[0]), Proposer(self.models[1])
         self.drafted = not METHODS[method].target_only
-        speculation = Speculation(method, draft_length=4, beam_width=4)
+        speculation = Speculation(method, 4, 4, METHODS[method].default_threshold)
         decodings = [Decoding(Sampling(seed=seed), speculation, 1 << 30) for seed in range(batch_size)]
         self.texts: list[VerifySequence] = [self.verifier.open(PROMPT, decoding) for decoding in decodings]
         self.drafts: list[DraftSequence] = []

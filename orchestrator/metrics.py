@@ -31,7 +31,7 @@ class Metrics:
         self.nll = counter(
             registry, "output_negative_log_likelihood", "Of committed tokens, under the unwarped target."
         )
-        self.drafts = counter(registry, "spec_decode_num_drafts", "Committed rounds with a proposal.")
+        self.drafts = counter(registry, "spec_decode_num_drafts", "Committed rounds in which something was drafted.")
         self.draft_tokens = counter(registry, "spec_decode_num_draft_tokens", "Drafted tokens of committed rounds.")
         self.accepted_tokens = counter(
             registry, "spec_decode_num_accepted_tokens", "Accepted drafted tokens that were committed."

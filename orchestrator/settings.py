@@ -29,7 +29,9 @@ class OrchestratorSettings(ServiceSettings):
     method: str = Field("mtad", description="decoding method of requests that name none")
     draft_length: int = Field(4, description="tokens drafted a round, where a request does not say")
     beam_width: int = Field(4, description="beams a round, where a request does not say")
-    threshold: float = Field(0.5, description="acceptance threshold, where a request does not say")
+    threshold: float | None = Field(
+        None, description="acceptance threshold, where a request does not say; the method's own if not given"
+    )
 
     max_sessions: int = Field(1024, ge=1, description="sessions generated at once; more are told to come back")
     session_ttl: int = Field(3600, ge=1, description="seconds until a session that does not move is forgotten")
@@ -53,7 +55,9 @@ class OrchestratorSettings(ServiceSettings):
     @property
     def defaults(self) -> Speculation:
         """How tokens are drafted and judged where a request does not say."""
-        return Speculation(self.method, self.draft_length, self.beam_width, self.threshold)
+        own = method(self.method).default_threshold
+        threshold = own if self.threshold is None else self.threshold
+        return Speculation(self.method, self.draft_length, self.beam_width, threshold)
 
     @property
     def lifetimes(self) -> Lifetimes:

@@ -18,13 +18,15 @@ class Options(TypedDict, total=False):
     """How a text is to be generated. What is left out, or None, is the server's default."""
 
     method: str | None
-    """Decoding method by name: autoregressive, speculative, block, coupled, specinfer, mtjd, mtad, mmtad."""
+    """Decoding method by name; docs/methods.md says what each does."""
     draft_length: int | None
     """Tokens drafted a round (γ), 1 to 32."""
     beam_width: int | None
     """Beams a round, 1 to 16."""
     threshold: float | None
-    """Acceptance threshold of the joint methods (τ), more than 0 and less than 1."""
+    """Acceptance threshold, more than 0 and less than 1: τ of the joint methods, ε of typical, bild's rollback
+    threshold; the method's own unless given.
+    """
     temperature: float | None
     """0 (greedy) to 10; 1 unless given."""
     top_k: int | None
@@ -52,7 +54,7 @@ class Round:
     position: int
     """Tokens before the round, prompt included."""
     token_ids: tuple[int, ...]
-    """The drafted token tree, in order of depth; empty when the target decoded alone."""
+    """The drafted token tree, in order of depth; empty when the target decoded alone, or nothing was drafted."""
     parents: tuple[int, ...]
     """Index of each node's parent; -1 is the root."""
     draft_joint_log_probs: tuple[float, ...]

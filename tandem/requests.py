@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tandem.decoding.methods import method
+from tandem.decoding.methods import Method, method
 from tandem.decoding.values import MAX_TOKENS, Decoding, Sampling, Speculation
 from tandem.errors import InvalidArgument
 from tandem.generation import Options
@@ -51,14 +51,13 @@ def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defau
     Raises:
         InvalidArgument: an option cannot be served, by name, or the text would not fit the models.
     """
-
+    chosen = method(_given(options.get("method"), "") or defaults.method)
     speculation = Speculation(
-        _given(options.get("method"), "") or defaults.method,
+        chosen.name,
         _given(options.get("draft_length"), defaults.draft_length),
         _given(options.get("beam_width"), defaults.beam_width),
-        _given(options.get("threshold"), defaults.threshold),
+        _given(options.get("threshold"), _threshold(chosen, defaults)),
     )
-    method(speculation.method)
     standard = Sampling()
     seed = options.get("seed")
     sampling = Sampling(
@@ -80,6 +79,16 @@ def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defau
 
 def _given(value: _Value | None, default: _Value) -> _Value:
     return default if value is None else value
+
+
+def _threshold(chosen: Method, defaults: Speculation) -> float:
+    """The threshold of a request that gives none.
+
+    A server's is meant for its default method, and holds for those that have the same standard: what is strict for one
+    rule is lax for another.
+    """
+    shared = chosen.default_threshold == method(defaults.method).default_threshold
+    return defaults.threshold if shared else chosen.default_threshold
 
 
 def checked_stop(stop: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ class VerifyMetrics:
     """Metrics of one verify replica. Counted in the model thread, read by the metrics server."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._drafts = counter(registry, "spec_decode_num_drafts", "Proposals judged.")
+        self._drafts = counter(registry, "spec_decode_num_drafts", "Proposals judged; empty ones do not count.")
         self._draft_tokens = counter(registry, "spec_decode_num_draft_tokens", "Drafted tokens judged.")
         self._accepted_tokens = counter(
             registry, "spec_decode_num_accepted_tokens", "Drafted tokens accepted; extra tokens do not count."
@@ -51,7 +51,8 @@ class VerifyMetrics:
 
     def _count_judged(self, outcome: Outcome, verdict: Answer) -> None:
         self._rounds["judged"].inc()
-        self._drafts.inc()
+        if outcome.num_drafted:  # a drafter that was sure of nothing has proposed nothing
+            self._drafts.inc()
         self._draft_tokens.inc(outcome.num_drafted)
         self._accepted_tokens.inc(outcome.num_accepted)
         for position in range(outcome.num_accepted):

@@ -155,8 +155,6 @@ def _round(message: verify_pb2.JudgeRound, stream: Stream, hosted: HostedModel) 
     name = decode_round_name(message.name)
     proposal = decode_proposal(message.proposal)
     check_proposal_ids(proposal, hosted.vocab_size)
-    if not len(proposal.tree.token_ids):
-        raise InvalidArgument("a proposal needs at least one node; Decode is for a target alone")
     deadline = _deadline(message.timeout_seconds)
     arrived = time.monotonic()
     return Round(stream, name, proposal, message.sent_ahead, message.committed_position, arrived, deadline)

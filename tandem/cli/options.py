@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-Method = Annotated[
-    str | None,
-    typer.Option(help="autoregressive, speculative, block, coupled, specinfer, mtjd, mtad or mmtad."),
-]
+from tandem.decoding.methods import METHODS
+
+Method = Annotated[str | None, typer.Option(help=f"One of {', '.join(METHODS)}.")]
 DraftLength = Annotated[int | None, typer.Option(help="Tokens drafted a round (γ), 1 to 32.")]
 BeamWidth = Annotated[int | None, typer.Option(help="Beams a round, 1 to 16.")]
-Threshold = Annotated[float | None, typer.Option(help="Acceptance threshold of the joint methods (τ), in (0, 1).")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Acceptance threshold of the methods that have one, in (0, 1); each method's own if not given."),
+]
 Target = Annotated[
     str | None, typer.Option(help="Target model: a folder or a Hugging Face id; the shipped one if none.")
 ]
@@ -25,6 +27,4 @@ Threads = Annotated[
 
 def method_names(text: str) -> list[str]:
     """Names with commas between; ``all`` is every method."""
-    from tandem.decoding.methods import METHODS
-
     return list(METHODS) if text.strip() == "all" else [name.strip() for name in text.split(",") if name.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,8 +10,10 @@ from tandem.decoding.judgement import Judgement
 from tandem.decoding.judgement.block import Block
 from tandem.decoding.judgement.coupled import Coupled
 from tandem.decoding.judgement.joint import JointSequence, JointTree
+from tandem.decoding.judgement.rollback import Rollback
 from tandem.decoding.judgement.specinfer import SpecInfer
 from tandem.decoding.judgement.speculative import Speculative
+from tandem.decoding.judgement.typical import Typical
 from tandem.decoding.values import Speculation
 from tandem.errors import InvalidArgument
 
@@ -29,6 +32,8 @@ class Drafting:
     """Only the beam of highest joint probability is proposed."""
     with_distributions: bool = False
     """The proposal carries what the candidates were drawn from."""
+    fallback_threshold: float = 0.0
+    """Drafting ends, before a token is drawn, where the highest warped draft probability is below this; 0: nowhere."""
 
     def num_drawn(self, depth: int, beam_width: int) -> int:
         """How many are drawn at ``depth`` (from 1): of the whole session when joint, else at each node."""
@@ -49,18 +54,40 @@ class Method:
     """No draft model takes part: the verify service decodes alone."""
     target_drafts: bool = False
     """The target draws whole blocks for itself, and nothing judges them."""
-    default_threshold: float | None = None
+    default_threshold: float = Speculation().threshold
+    """Of a request that names the method and no threshold, where the server has none for it."""
+
+    @property
+    def unsharpened(self) -> bool:
+        """Whether temperature 0 is read from the plain softmax, so that likelihoods and confidences still tell
+        something; draws are greedy all the same.
+        """
+        return self.drafting.joint or self.drafting.fallback_threshold > 0
 
     @property
     def dials(self) -> frozenset[str]:
-        """What it reads."""
-        found = set() if self.name == "autoregressive" else {"draft_length"}
-        if self.drafting.branches is None:
-            found.add("beam_width")
-        if self.name in ("mtad", "mmtad", "typical", "bild"):
-            found.add("threshold")
-        return frozenset(found)
+        """Which of draft_length, beam_width and threshold its rounds depend on, by what drafting and judging read."""
+        drafts = self.target_drafts or not self.target_only
+        read = {
+            "draft_length": drafts,
+            "beam_width": drafts and self.drafting.branches is None,
+            "threshold": not self.target_only
+            and self.judgement(Speculation(threshold=0.25)) != self.judgement(Speculation(threshold=0.75)),
+        }
+        return frozenset(dial for dial, is_read in read.items() if is_read)
 
+
+FALLBACK_THRESHOLD = 0.6
+"""BiLD's fallback threshold (α_FB), as its authors' code takes it where none is given."""
+
+ROLLBACK_THRESHOLD = math.exp(-2)
+"""BiLD's rollback threshold as a probability: α_RB = 2, of the 2 to 5 that its authors' README calls usual.
+
+The strict end, because top-p takes the rest away: at 0.9 a target keeps hardly any token that has less than 0.1.
+"""
+
+TYPICAL_THRESHOLD = 0.09
+"""Medusa's ε, as its authors' code takes it where none is given."""
 
 _CHAIN = Drafting(branches=1, with_distributions=True)
 
@@ -72,6 +99,20 @@ METHODS: dict[str, Method] = {
         Method("block", True, _CHAIN, lambda _: Block()),
         Method("coupled", True, Drafting(branches=1, coupled=True), lambda _: Coupled()),
         Method("specinfer", True, Drafting(branches=None, with_distributions=True), lambda _: SpecInfer()),
+        Method(
+            "typical",
+            False,
+            Drafting(branches=1),
+            lambda speculation: Typical(speculation.threshold),
+            default_threshold=TYPICAL_THRESHOLD,
+        ),
+        Method(
+            "bild",
+            False,
+            Drafting(branches=1, fallback_threshold=FALLBACK_THRESHOLD),
+            lambda speculation: Rollback(speculation.threshold),
+            default_threshold=ROLLBACK_THRESHOLD,
+        ),
         Method(
             "mtjd",
             False,

@@ -16,13 +16,13 @@ class Usage:
     completion_tokens: int
     """Tokens generated, the end token included."""
     mean_acceptance_length: float
-    """1 + accepted / rounds with a proposal; 1 when there was none."""
+    """1 + accepted / rounds in which something was drafted; 1 when there was none."""
     draft_acceptance_rate: float
     """Accepted drafted tokens / drafted tokens; 0 when nothing was drafted."""
     acceptance_histogram: tuple[int, ...]
-    """Rounds with a proposal, by number of accepted tokens, from 0."""
+    """Rounds in which something was drafted, by number of accepted tokens, from 0."""
     num_spec_steps: int
-    """Rounds with a proposal."""
+    """Rounds in which something was drafted."""
     num_accepted_draft_tokens: int
     """The extra token of a round never counts."""
     num_draft_tokens: int

@@ -208,7 +208,7 @@ class Outcome:
     token_ids: tuple[int, ...]
     num_accepted: int
     num_drafted: int
-    """Depth of the proposal; 0 when the target decoded alone."""
+    """Depth of the proposal; 0 when the target decoded alone, or the proposal was empty."""
     log_probs: tuple[float, ...]
     """Of each token under the target, unwarped."""
     next_digest: bytes = b""

@@ -11,7 +11,7 @@ import numpy as np
 from tandem.decoding.beam import Groups, draw_layer
 from tandem.decoding.methods import Drafting
 from tandem.decoding.rng import Purpose, RoundKeys
-from tandem.decoding.values import DraftDistributions, Floats, Ids, TokenTree
+from tandem.decoding.values import EMPTY_TREE, DraftDistributions, Floats, Ids, TokenTree
 from tandem.decoding.warp import Candidates, Support, Warps, warp
 from tandem.engine.residents import Residents
 from tandem.engine.text import TextSequence
@@ -38,7 +38,7 @@ class Growth:
     def __init__(self, text: TextSequence, drafting: Drafting) -> None:
         self.text = text
         self.drafting = drafting
-        self.depth_wanted = text.decoding.speculation.draft_length
+        self.depth_wanted = text.decoding.speculation.draft_length  # less once drafting has stopped early
         self.failed: RowFailed | None = None
         self.frontier: Ids = _ROOT  # the nodes of the last layer
         self.frontier_joint: Floats = _ROOT_JOINT
@@ -73,6 +73,8 @@ class Growth:
 
     def drawn(self) -> Drawn:
         """All that was drawn, or of it the beam of highest joint probability, as the drafting asks."""
+        if not self._tokens:
+            return Drawn(EMPTY_TREE, EMPTY_TREE.draft_joint_log_probs, None)
         token_ids, parents = np.concatenate(self._tokens), np.concatenate(self._parents)
         joint, log_probs = np.concatenate(self._joint), np.concatenate(self._log_probs)
         if not self.drafting.best_beam:
@@ -134,10 +136,14 @@ class _Layout:
             group_sizes += own
             counts += [growth.num_drawn(depths.start)] * len(own)
         self.groups = Groups(group_sizes, counts)
+        fallbacks = [growth.drafting.fallback_threshold for growth in self.growths]
+        self.fallbacks: Floats | None = np.array(fallbacks) if any(fallbacks) else None
 
 
 def grow(residents: Residents, growths: Sequence[Growth]) -> None:
-    """Grows every tree to its wanted depth; a text whose logits are not finite is marked failed, and no other.
+    """Grows every tree to its wanted depth, or to where its drafting stops early, which may be before the first layer.
+
+    A text whose logits are not finite is marked failed, and no other.
 
     Raises:
         OutOfKV: the texts do not fit together.
@@ -167,12 +173,13 @@ def grow(residents: Residents, growths: Sequence[Growth]) -> None:
 
 
 def _grow_layer(residents: Residents, layout: _Layout, depth: int) -> None:
-    """Draws one more layer on each growth of the layout, or marks it failed."""
+    """Draws one more layer on each growth of the layout, or marks it failed, or done."""
     growths, starts = layout.growths, layout.starts
     rows = [growth.row() for growth in growths]
     candidates = residents.candidates(rows, layout.warps.width, [growth.text for growth in growths])
     _fail_where_not_finite(layout, candidates)
     support = warp(candidates, layout.warps)
+    _stop_where_unsure(layout, support, depth)
     noise = layout.keys.noise(layout.places[layout.depths.index(depth)], support.ids)
     joint = np.concatenate([growth.frontier_joint for growth in growths])
     layer = draw_layer(support, joint, noise, layout.groups)
@@ -181,7 +188,7 @@ def _grow_layer(residents: Residents, layout: _Layout, depth: int) -> None:
     parents = np.concatenate([growth.frontier for growth in growths])[layer.beams]
     bounds = np.searchsorted(layout.owners[layer.beams], np.arange(len(growths) + 1)).tolist()
     for index, growth in enumerate(growths):
-        if growth.failed is None:
+        if growth.failed is None and growth.depth_wanted >= depth:
             mine = slice(bounds[index], bounds[index + 1])
             part = support.part(starts[index], starts[index + 1])
             growth.add(layer.token_ids[mine], parents[mine], layer.joint_log_probs[mine], log_probs[mine], part)
@@ -194,3 +201,11 @@ def _fail_where_not_finite(layout: _Layout, candidates: Candidates) -> None:
             layout.growths[index].failed = RowFailed(
                 "the model's logits are not finite for this text; it was not drafted"
             )
+
+
+def _stop_where_unsure(layout: _Layout, support: Support, depth: int) -> None:
+    """Ends the growths whose model is nowhere sure enough of what comes at ``depth``."""
+    if layout.fallbacks is not None:
+        confidence = np.exp(np.maximum.reduceat(support.log_probs[:, 0], layout.starts[:-1]))  # [growths]
+        for index in np.flatnonzero(confidence < layout.fallbacks).tolist():
+            layout.growths[index].depth_wanted = depth - 1

@@ -37,7 +37,7 @@ class Proposer:
                 f"method {decoding.speculation.method!r} is not drafted for: the verify service decodes it alone. "
                 f"Methods with a drafter: {drafting}"
             )
-        sampling = unsharpened(decoding.sampling) if chosen.drafting.joint else decoding.sampling
+        sampling = unsharpened(decoding.sampling) if chosen.unsharpened else decoding.sampling
         return self._residents.open(token_ids, decoding, drafted(sampling))
 
     def close(self, sequence: DraftSequence) -> None:

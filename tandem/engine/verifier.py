@@ -56,8 +56,8 @@ class Verifier:
         Raises:
             InvalidArgument: the method is unknown.
         """
-        joint = method(decoding.speculation.method).drafting.joint
-        return self._residents.open(token_ids, decoding, unsharpened(decoding.sampling) if joint else decoding.sampling)
+        chosen, sampling = method(decoding.speculation.method), decoding.sampling
+        return self._residents.open(token_ids, decoding, unsharpened(sampling) if chosen.unsharpened else sampling)
 
     def close(self, sequence: VerifySequence) -> None:
         """Ends a text. Safe to repeat."""

@@ -158,7 +158,7 @@ class Experiment(BaseModel):
             grid: dict[str, tuple[float | None, ...]] = {
                 "draft_length": self.draft_length,
                 "beam_width": self.beam_width,
-                "threshold": self.threshold or (known.default_threshold or _STANDARD.threshold,),
+                "threshold": self.threshold or (known.default_threshold,),
             }
             grid = {dial: values for dial, values in grid.items() if dial in known.dials}
             grid |= {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tandem.decoding.methods import METHODS
+
 
 def _tandem(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tandem.cli.main", *arguments]
@@ -16,6 +18,12 @@ def test_help_lists_the_commands() -> None:
     shown = _tandem("--help")
     assert shown.returncode == 0
     assert all(command in shown.stdout for command in ("up", "generate", "serve", "demo"))
+
+
+@pytest.mark.parametrize("command", ["generate", "up"])
+def test_help_names_every_method(command: str) -> None:
+    shown = "".join(_tandem(command, "--help").stdout.replace("│", " ").split())
+    assert [name for name in METHODS if name not in shown] == []
 
 
 def test_without_a_stack_it_says_how_to_start_one() -> None:

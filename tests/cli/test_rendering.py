@@ -52,6 +52,12 @@ def test_a_round_of_the_target_alone_shows_its_tokens() -> None:
     assert _pieces(traced, rendering.EXTRA) == ["<5>", "<6>"]
 
 
+def test_a_round_without_a_draft_shows_the_targets_token() -> None:
+    traced = _round((5,), 0, RoundTrace((), (), (), ()))
+    assert _pieces(traced, rendering.EXTRA) == ["<5>"]
+    assert "drafted" not in rendering.render_round(traced, str).plain
+
+
 def test_line_breaks_are_shown_as_they_would_be_written() -> None:
     assert "\\n" in rendering.render_round(_round((5,), 0, None), lambda _: "a\n").plain
 

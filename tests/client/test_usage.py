@@ -43,6 +43,16 @@ def test_a_target_alone_has_no_acceptance() -> None:
     assert usage.block_efficiency == 1
 
 
+def test_a_round_whose_draft_was_empty_counts_as_a_pass_and_not_as_a_draft() -> None:
+    running = RunningUsage("bild", prompt_tokens=1)
+    for outcome in (_outcome(1, 0, 0), _outcome(3, 2, 2), _outcome(1, 0, 0)):
+        running.add(outcome)
+    usage = running.usage(0.1, 0.2)
+    assert (usage.completion_tokens, usage.num_target_passes, usage.num_spec_steps) == (5, 3, 1)
+    assert (usage.mean_acceptance_length, usage.draft_acceptance_rate) == (3, 1)
+    assert usage.acceptance_histogram == (0, 0, 1)
+
+
 def test_nothing_generated_is_no_division_by_zero() -> None:
     usage = RunningUsage("mtad", prompt_tokens=1).usage(0.0, 0.0)
     assert (usage.output_perplexity, usage.time_per_output_token_seconds, usage.block_efficiency) == (1, 0, 0)

@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 
 from draft_service.drafter import Limits
+from tandem.decoding.methods import METHODS
 from tandem.decoding.values import Decoding, Fence, RunningDigest
 from tandem.rpc.codec import encode_decoding, encode_fence
 from tandem.v1 import draft_pb2, draft_pb2_grpc, types_pb2, verify_pb2
@@ -131,11 +132,29 @@ async def client(drafts: Running) -> AsyncIterator[LeaseClient]:
         yield client
 
 
-@pytest.mark.parametrize("method", ["speculative", "block", "coupled", "specinfer", "mtad", "mmtad"])
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.target_only])
 async def test_two_services_say_what_one_process_says(verify: Running, client: LeaseClient, method: str) -> None:
     decode = decoding(method)
     await client.grant(verify.address, decode)
     assert await client.text(PROMPT, decode.max_position) == text_in_one_process(decode)
+
+
+async def test_drafts_that_fall_back_go_on_where_nothing_is_proposed(verify: Running, client: LeaseClient) -> None:
+    decode = decoding("bild", trace=True)
+    expected = outcomes_in_one_process(decode)
+    assert {outcome.num_drafted for outcome in expected} >= {0, 1}
+    await client.grant(verify.address, decode)
+    position = len(PROMPT)
+    for outcome in expected:
+        told = (await client.outcome()).outcome
+        assert (tuple(told.token_ids), told.num_drafted) == (outcome.token_ids, outcome.num_drafted)
+        assert outcome.trace is not None
+        assert tuple(told.trace.token_ids) == outcome.trace.token_ids
+        position += len(outcome.token_ids)
+        await client.commit(position)
+    judged = len(expected)
+    assert verify.metric("rounds_total", verdict="judged") == judged
+    assert verify.metric("spec_decode_num_drafts_total") == sum(outcome.num_drafted > 0 for outcome in expected)
 
 
 async def test_coupled_drafts_say_what_the_target_says_alone(verify: Running, client: LeaseClient) -> None:

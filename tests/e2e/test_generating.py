@@ -13,6 +13,7 @@ from tandem import AsyncClient, Client, Generation
 from tandem.decoding.methods import METHODS
 from tandem.decoding.values import RunningDigest
 from tandem.errors import Cancelled, InvalidArgument, NotFound
+from tandem.generation import Options
 from tandem.tokenization import Tokenizer
 from tests.e2e.running import Up
 
@@ -39,13 +40,36 @@ def test_every_method_generates(client: Client, tokenizer: Tokenizer, method: st
     if METHODS[method].target_only:
         assert made.usage.num_spec_steps == made.usage.num_draft_tokens == 0
     else:
-        assert (
-            made.usage.num_spec_steps
-            == made.usage.num_target_passes
-            == len(made.rounds)
-            == sum(made.usage.acceptance_histogram)
+        assert made.usage.num_target_passes == len(made.rounds)
+        drafted = [traced for traced in made.rounds if traced.token_ids]
+        assert made.usage.num_spec_steps == len(drafted) == sum(made.usage.acceptance_histogram)
+        assert len(drafted) == len(made.rounds) or method == "bild"
+        assert all(len(traced.token_ids) == len(traced.target_joint_log_probs) for traced in made.rounds)
+
+
+@pytest.mark.parametrize("method", ["typical", "bild"])
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_lossy_rules_say_by_services_what_they_say_in_one_process(
+    client: Client, tiny_pair: tuple[Path, Path], method: str, temperature: float
+) -> None:
+    from tandem import LocalDecoder
+
+    decoder = LocalDecoder(*tiny_pair, dtype="float32")
+    drafted: list[int] = []
+    for seed in range(3):
+        asked = Options(
+            method=method, seed=seed, temperature=temperature, max_tokens=40, ignore_eos=True, trace=True, top_k=3
         )
-        assert all(len(traced.token_ids) == len(traced.target_joint_log_probs) > 0 for traced in made.rounds)
+        here, there = decoder.generate(PROMPT, **asked), client.generate(PROMPT, **asked)
+        assert there.token_ids == here.token_ids
+        assert [traced.token_ids for traced in there.rounds] == [traced.token_ids for traced in here.rounds]
+        assert there.usage.acceptance_histogram == here.usage.acceptance_histogram
+        drafted += [len(traced.token_ids) for traced in there.rounds]
+    if method == "bild":
+        assert 0 in drafted
+        assert any(drafted)
+    else:
+        assert set(drafted) == {4}
 
 
 def test_greedy_is_the_same_by_every_lossless_method(client: Client) -> None:
@@ -66,7 +90,7 @@ def test_coupled_is_autoregressive_token_by_token(client: Client, seed: int) -> 
         assert coupled.usage.output_perplexity == pytest.approx(alone.usage.output_perplexity, rel=1e-3)
 
 
-@pytest.mark.parametrize("method", ["autoregressive", "block", "specinfer", "mtad", "mmtad"])
+@pytest.mark.parametrize("method", ["autoregressive", "block", "specinfer", "typical", "bild", "mtad", "mmtad"])
 def test_a_seed_gives_one_text_alone_or_among_others(client: Client, method: str) -> None:
     def ask(seed: int) -> Generation:
         return client.generate(PROMPT, method=method, seed=seed, max_tokens=24)

@@ -121,6 +121,40 @@ def test_mmtad_keeps_the_deepest_likeliest_path_above_the_bar(decoder: LocalDeco
         check_support(text, found)
 
 
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_typical_keeps_what_clears_the_bar_of_the_target_s_entropy(decoder: LocalDecoder, index: int) -> None:
+    generation = decoder.generate(held_out(3)[index].prompt, method="typical", seed=index, trace=True)
+    assert generation.rounds
+    for text, found in rounds_with_text(generation):
+        kept = 0
+        for step, token in zip(next_distributions("target", text, found.token_ids), found.token_ids, strict=False):
+            entropy = -sum(math.exp(log_prob) * log_prob for log_prob in step.values())
+            if math.exp(step.get(token, -math.inf)) <= min(0.09, 0.3 * math.exp(-entropy)):
+                break
+            kept += 1
+        assert found.accepted_token_ids == found.token_ids[:kept]
+        check_support(text, found)
+
+
+def test_bild_drafts_while_the_draft_is_sure_and_keeps_what_the_target_finds_likely(decoder: LocalDecoder) -> None:
+    lengths: list[int] = []
+    for index, example in enumerate(held_out(12)):
+        generation = decoder.generate(example.prompt, method="bild", seed=index, trace=True)
+        for text, found in rounds_with_text(generation):
+            drafted = found.token_ids
+            sure = [max(map(math.exp, step.values())) >= 0.6 for step in next_distributions("draft", text, drafted)]
+            assert all(sure[: len(drafted)])
+            assert len(drafted) == 4 or not sure[len(drafted)]
+            target = next_distributions("target", text, drafted)
+            kept = 0
+            while kept < len(drafted) and target[kept].get(drafted[kept], -math.inf) >= -2:
+                kept += 1
+            assert found.accepted_token_ids == drafted[:kept]
+            check_support(text, found)
+            lengths.append(len(drafted))
+    assert set(lengths) == {0, 1, 2, 3, 4}
+
+
 @pytest.mark.parametrize("method", ["speculative", "block", "coupled", "specinfer"])
 def test_lossless_rounds_keep_a_drafted_path_and_stay_in_the_target_s_support(
     decoder: LocalDecoder, method: str

@@ -16,7 +16,7 @@ from tests.support.decode import decode_rounds
 from tests.support.tabular import TabularModel, TabularSequence, random_tables
 
 TABLES = random_tables(seed=3)
-METHODS_DRAFTED = ["speculative", "block", "coupled", "specinfer", "mtad", "mmtad"]
+METHODS_DRAFTED = ["speculative", "block", "coupled", "specinfer", "typical", "bild", "mtad", "mmtad"]
 
 
 def decoding(method: str = "mtad", seed: int = 0, draft_length: int = 3, **rest: object) -> Decoding:

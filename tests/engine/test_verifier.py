@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tandem.decoding.methods import METHODS
 from tandem.decoding.rng import DRAWING_VERSION
 from tandem.decoding.values import Decoding, DraftDistributions, Outcome, Proposal, Sampling, Speculation, TokenTree
 from tandem.engine.proposer import Proposer
@@ -16,7 +17,7 @@ from tests.support.tabular import TabularModel, random_tables
 
 TABLES = random_tables(seed=8)
 SAMPLING = Sampling(1.0, 4, 0.95)
-NAMES = ["autoregressive", "speculative", "block", "coupled", "specinfer", "mtjd", "mtad", "mmtad"]
+NAMES = list(METHODS)
 
 
 def decoding(
@@ -47,14 +48,15 @@ def test_outcomes_tell_tokens_counts_log_probs_and_digests(name: str, temperatur
                 assert outcome.num_target_passes == len(outcome.token_ids) == (3 if name == "mtjd" else 1)
             else:
                 assert outcome.num_target_passes == 1
-                assert outcome.num_drafted == 3
+                assert outcome.num_drafted == proposal.tree.depth <= 3
+                assert outcome.num_drafted == 3 or name == "bild"
                 assert outcome.num_accepted == len(outcome.token_ids) - 1
                 assert outcome.proposal_digest == proposal.digest
                 assert outcome.trace is not None
                 assert outcome.trace.token_ids == tuple(proposal.tree.token_ids.tolist())
 
 
-@pytest.mark.parametrize("name", ["autoregressive", "speculative", "block", "coupled", "specinfer"])
+@pytest.mark.parametrize("name", ["autoregressive", "speculative", "block", "coupled", "specinfer", "typical"])
 def test_greedy_lossless_methods_say_the_argmax(name: str) -> None:
     text = [3, 5]
     for _ in range(10):
@@ -64,7 +66,7 @@ def test_greedy_lossless_methods_say_the_argmax(name: str) -> None:
         assert [token for _, outcome in rounds for token in outcome.token_ids][:10] == text[2:]
 
 
-@pytest.mark.parametrize("name", ["autoregressive", "speculative", "block", "coupled", "specinfer", "mtad", "mmtad"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "mtjd"])
 def test_without_a_proposal_the_target_draws_one_token_of_its_own(name: str) -> None:
     verifier = Verifier(TabularModel(TABLES[0]))
     texts = [verifier.open([3, 5], decoding(name, seed)) for seed in range(4000)]
@@ -134,6 +136,8 @@ TWICE = DraftDistributions(np.array([-1, -1]), np.array([[1, 2], [1, 2]]), np.lo
         ("speculative", Proposal(BRANCHES, AT_THE_ROOT)),
         ("block", Proposal(BRANCHES, AT_THE_ROOT)),
         ("mtad", Proposal(BRANCHES)),
+        ("typical", Proposal(BRANCHES)),
+        ("bild", Proposal(BRANCHES)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -196,6 +200,8 @@ PINNED = {
     "block": [5, 5, 2, 1, 1, 1, 4, 0, 4, 3, 4, 3],
     "coupled": [6, 4, 4, 7, 0, 4, 4, 2, 5, 1, 1, 4],
     "specinfer": [5, 5, 2, 1, 1, 1, 4, 0, 4, 3, 4, 3],
+    "typical": [1, 7, 1, 3, 7, 0, 4, 3, 7, 0, 4, 3],
+    "bild": [1, 1, 1, 1, 3, 0, 0, 7, 1, 3, 5, 1],
     "mtjd": [7, 3, 3, 7, 0, 4, 4, 2, 3, 3, 7, 6],
     "mtad": [7, 7, 6, 5, 3, 4, 6, 0, 6, 6, 3, 2],
     "mmtad": [7, 7, 6, 5, 3, 4, 6, 1, 4, 0, 4, 1],

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tandem.decoding.methods import METHODS
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import types_pb2
 from tests.orchestrator.conftest import SCRIPT, Served, Stage
@@ -20,7 +21,7 @@ def ids(*token_ids: int) -> dict[str, Any]:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"method": "telepathy"}, "autoregressive, speculative, block, coupled, specinfer, mtjd, mtad, mmtad"),
+    ({"method": "telepathy"}, ", ".join(METHODS)),
     ({"method": "x" * 65}, "method"),
     (ids(), "prompt"),
     (ids(320), "prompt token 0 is 320"),

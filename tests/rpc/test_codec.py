@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tandem.decoding.values import (
+    EMPTY_TREE,
     Decoding,
     DraftDistributions,
     Fence,
@@ -120,6 +121,11 @@ def test_a_proposal_comes_back_with_its_distributions() -> None:
     assert back.distributions is not None
     for name in ("nodes", "ids", "log_probs"):
         np.testing.assert_array_equal(getattr(back.distributions, name), getattr(drawn, name))
+
+
+def test_a_proposal_may_be_empty() -> None:
+    back = codec.decode_proposal(codec.encode_proposal(Proposal(EMPTY_TREE, None, 0.25, b"12345678")))
+    assert (back.tree.depth, back.distributions, back.draft_seconds, back.digest) == (0, None, 0.25, b"12345678")
 
 
 DESCRIPTION = Description(

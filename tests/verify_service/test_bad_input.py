@@ -110,7 +110,9 @@ def _round(change: Callable[[types_pb2.Proposal], object]) -> verify_pb2.JudgeRo
 
 BAD_PROPOSALS: dict[str, Callable[[types_pb2.Proposal], object]] = {
     "no digest": lambda m: m.ClearField("digest"),
-    "no nodes": lambda m: [m.ClearField(name) for name in ("token_ids", "parents", "draft_joint_log_probs")],
+    "distributions of nodes that are not there": lambda m: [
+        m.ClearField(name) for name in ("token_ids", "parents", "draft_joint_log_probs")
+    ],
     "an id past the vocabulary": lambda m: m.token_ids.__setitem__(0, 8),
     "a parent after its child": lambda m: m.parents.__setitem__(0, 2),
     "a parent before the root": lambda m: m.parents.__setitem__(0, -2),

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from tandem.decoding.methods import METHODS
 from tandem.decoding.values import Decoding, Fence, RunningDigest
 from tandem.rpc.codec import encode_decoding, encode_fence
 from tandem.v1 import types_pb2, verify_pb2, verify_pb2_grpc
@@ -91,7 +92,7 @@ async def client(replica: Running) -> AsyncIterator[DecodeClient]:
         yield client
 
 
-@pytest.mark.parametrize("method", ["autoregressive", "mtjd", "coupled", "mtad", "mmtad", "speculative", "specinfer"])
+@pytest.mark.parametrize("method", METHODS)
 async def test_every_method_decodes_without_a_drafter(client: DecodeClient, method: str) -> None:
     decode = decoding(method)
     await client.open(PROMPT, decode)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from tandem.decoding.values import RunningDigest
+from tandem.decoding.methods import METHODS
+from tandem.decoding.values import EMPTY_TREE, Proposal, RunningDigest
 from tandem.rpc.codec import decode_outcome, encode_fence
 from tandem.v1 import verify_pb2
 from tests.support.judging import JudgeClient, draft, judging, status_of
@@ -37,7 +38,7 @@ async def client(replica: Running) -> AsyncIterator[JudgeClient]:
         yield client
 
 
-@pytest.mark.parametrize("method", ["speculative", "block", "coupled", "specinfer", "mtad", "mmtad"])
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.target_only])
 async def test_verdicts_are_those_of_one_process(client: JudgeClient, method: str) -> None:
     decode = decoding(method)
     text = list(PROMPT)
@@ -249,6 +250,32 @@ async def test_the_metrics_count_drafted_and_accepted_tokens(replica: Running, c
     assert sum(by_place) == accepted
     assert by_place == sorted(by_place, reverse=True)
     assert replica.metric("round_stage_seconds_count", stage="forward") == len(outcomes)
+
+
+@pytest.mark.parametrize("method", ["bild", "speculative", "mtad", "mmtad", "coupled", "specinfer"])
+async def test_an_empty_proposal_asks_for_one_token_of_the_targets_own(
+    replica: Running, client: JudgeClient, method: str
+) -> None:
+    decode = decoding(method, trace=True)
+    text = list(PROMPT)
+    await client.open(text, decode)
+    await client.opened()
+    for _ in range(4):
+        nothing = Proposal(EMPTY_TREE, digest=RunningDigest(text).value)
+        await client.ask(text, nothing)
+        outcome = decode_outcome((await client.verdict()).outcome)
+        assert (len(outcome.token_ids), outcome.num_accepted, outcome.num_drafted) == (1, 0, 0)
+        assert outcome.proposal_digest == nothing.digest
+        assert outcome.trace is not None
+        assert outcome.trace.token_ids == ()
+        await client.ask(text, nothing)
+        assert (await client.verdict()).repeated_answer
+        text += outcome.token_ids
+    assert text[len(PROMPT) :] == text_alone(decode)[:4]
+    await client.nothing_comes("sentinel", MTAD)
+    assert replica.metric("rounds_total", verdict="judged") == 4
+    assert replica.metric("spec_decode_num_drafts_total") == 0
+    assert replica.metric("spec_decode_num_draft_tokens_total") == 0
 
 
 async def test_the_text_alone_differs_from_nothing_when_coupled(client: JudgeClient) -> None:
