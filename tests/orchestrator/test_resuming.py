@@ -110,7 +110,7 @@ async def test_what_the_store_lost_is_restored_from_the_client(stage: Stage) -> 
     await asyncio.sleep(0.05)
     # The store falls back to what it had after four tokens.
     client = redis.from_url(stage.redis_url)
-    record, tokens, log_probs, rounds, _ = keys_of(session_id)
+    record, tokens, log_probs, rounds, *_ = keys_of(session_id)
     position, digest = after(4)
     await client.hset(record, mapping={"position": position, "digest": digest})
     await client.set(tokens, (await client.get(tokens))[: 4 * position], keepttl=True)
