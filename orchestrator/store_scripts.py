@@ -105,7 +105,7 @@ if held[5] ~= '' then return {'stale', held[1]} end
 redis.call('APPEND', KEYS[2], ARGV[8])
 redis.call('APPEND', KEYS[3], ARGV[9])
 redis.call('APPEND', KEYS[4], ARGV[10])
-redis.call('APPEND', KEYS[6], ARGV[14])
+if ARGV[14] ~= '' then redis.call('APPEND', KEYS[6], ARGV[14]) end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'nonce', ARGV[3], 'position', ARGV[6], 'digest', ARGV[7],
   'ended', ARGV[11], 'stop', ARGV[12])
 if ARGV[11] == '' then renew(ARGV[1]) else renew(ARGV[13]) end
@@ -156,7 +156,7 @@ redis.call('HSET', KEYS[1], 'schema', ARGV[2], 'epoch', ARGV[3], 'nonce', ARGV[4
 redis.call('SET', KEYS[2], ARGV[8])
 redis.call('SET', KEYS[3], ARGV[9])
 redis.call('SET', KEYS[4], ARGV[10])
-redis.call('SET', KEYS[6], ARGV[11])
+if ARGV[11] ~= '' then redis.call('SET', KEYS[6], ARGV[11]) else redis.call('DEL', KEYS[6]) end
 renew(ARGV[1])
 return {'ok'}
 """,
