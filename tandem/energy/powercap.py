@@ -6,15 +6,11 @@ processors have the same names. Source: Documentation/power/powercap/powercap.rs
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from tandem.energy.counter import NotMeasured
 
 POWERCAP_ROOT = Path("/sys/class/powercap")
-
-_ZONE = re.compile(r"intel-rapl:\d+")
-"""A zone at the top: its subzones (cores, memory) are counted in it, or are no part of the package."""
 
 
 class Packages:
@@ -25,9 +21,9 @@ class Packages:
 
     def __init__(self, root: Path = POWERCAP_ROOT) -> None:
         """Raises: NotMeasured, for no package, or one that cannot be read: part of the energy is no figure."""
-        zones = sorted(path for path in root.glob("intel-rapl:*") if _ZONE.fullmatch(path.name))
-        # A zone called psys, of the whole platform, stands beside the packages and counts them a second time.
-        self._packages = [_Package(zone) for zone in zones if _read(zone / "name").startswith("package")]
+        # Beside the packages stand their parts, intel-rapl:N:M, and psys, the whole platform: they would count twice.
+        zones = [zone for zone in sorted(root.glob("intel-rapl:*")) if _read(zone / "name").startswith("package")]
+        self._packages = [_Package(zone) for zone in zones]
         if not self._packages:
             raise NotMeasured(f"{root} has no package of a processor (intel-rapl:0 and so on)")
 

@@ -41,6 +41,7 @@ def measured(tiny_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as environment:
         for role, tree in trees.items():
             environment.setenv(f"TANDEM_{role.upper()}_POWERCAP_ROOT", str(tree.root))
+            environment.setenv(f"TANDEM_{role.upper()}_DEVICE", "cpu")
         with running(folder, "--target", str(tiny_pair[0]), "--draft", str(tiny_pair[1])) as up:
             yield Measured(up, trees)
 
@@ -82,6 +83,7 @@ def test_a_text_tells_its_joules_and_then_that_they_are_no_longer_measured(measu
         assert usage.draft_joules is None
         assert usage.verify_joules is not None
         assert usage.joules_per_token is None
+    assert measured.up.output.count("energy is no longer measured") == 1
     assert measured.metric("draft", "energy_joules_total") is None
     assert measured.metric("verify", "energy_joules_total") is not None
 
@@ -89,7 +91,7 @@ def test_a_text_tells_its_joules_and_then_that_they_are_no_longer_measured(measu
 def test_one_process_measures_both_roles(tiny_pair: tuple[Path, Path], tmp_path: Path) -> None:
     tree = PowercapTree(tmp_path / "powercap")
     tree.zone("intel-rapl:0", "package-0", 0)
-    decoder = LocalDecoder(*tiny_pair, powercap_root=tree.root)
+    decoder = LocalDecoder(*tiny_pair, device="cpu", powercap_root=tree.root)
     with tree.running("intel-rapl:0", WATTS, 0) as counted:
         all_usage = [
             made.usage
@@ -107,6 +109,6 @@ def test_one_process_measures_both_roles(tiny_pair: tuple[Path, Path], tmp_path:
 
 
 def test_without_a_counter_one_process_says_so(tiny_pair: tuple[Path, Path], tmp_path: Path) -> None:
-    decoder = LocalDecoder(*tiny_pair, powercap_root=tmp_path)
+    decoder = LocalDecoder(*tiny_pair, device="cpu", powercap_root=tmp_path)
     usage = decoder.generate(PROMPT, max_tokens=8).usage
     assert (usage.draft_joules, usage.verify_joules, usage.joules_per_token) == (None, None, None)
