@@ -82,7 +82,7 @@ class Drafter:
 
     def __init__(self, hosted: HostedModel, limits: Limits, outlet: Outlet[Outgoing], metrics: DraftMetrics) -> None:
         self._hosted = hosted
-        self._proposer = Proposer(hosted.model)
+        self._proposer = Proposer(hosted.model, hosted.meter)
         self._limits = limits
         self._outlet = outlet
         self._metrics = metrics
@@ -142,6 +142,8 @@ class Drafter:
         self._outlet.hand_over()
         self._metrics.sessions.set(len(self._leases))
         self._metrics.kv_usage.set(self._hosted.kv_usage())
+        if self._hosted.meter is not None and not self._leases:
+            self._hosted.meter.rest()
         if not self._draining and any(lease.is_ready for lease in self._leases.values()):
             return 0.0
         deadline = min((lease.next_deadline for lease in self._leases.values()), default=math.inf)

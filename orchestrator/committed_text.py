@@ -92,10 +92,7 @@ class CommittedText:
 
     def append(self, outcome: Outcome) -> None:
         """Takes a committed outcome into the text."""
-        round_ = CommittedRound(
-            self.position, self.digest, outcome.num_accepted, outcome.num_drafted, outcome.num_target_passes
-        )
-        self._rounds.append(round_)
+        self._rounds.append(CommittedRound.of(self.position, self.digest, outcome))
         self.token_ids.extend(outcome.token_ids)
         self._log_probs.extend(outcome.log_probs)
         self._digest.extend(outcome.token_ids)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from tandem.decoding.stats import RunningUsage
@@ -15,6 +16,7 @@ from tandem.generation import FinishReason
 
 ROUND_BYTES = 24
 _ROUND = struct.Struct(f"<I{DIGEST_BYTES}sBBBx")
+_JOULES = struct.Struct("<dd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,21 @@ class CommittedRound:
     num_accepted: int
     num_drafted: int
     num_target_passes: int
+    draft_joules: float | None = None
+    verify_joules: float | None = None
+
+    @classmethod
+    def of(cls, position: int, digest: bytes, outcome: Outcome) -> CommittedRound:
+        """The round that extends a text of that length and digest by ``outcome``."""
+        return cls(
+            position,
+            digest,
+            outcome.num_accepted,
+            outcome.num_drafted,
+            outcome.num_target_passes,
+            outcome.draft_joules,
+            outcome.verify_joules,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +103,8 @@ class SessionRecord:
                     found.num_drafted,
                     tuple(value for value in log_probs if value == value),
                     num_target_passes=found.num_target_passes,
+                    draft_joules=found.draft_joules,
+                    verify_joules=found.verify_joules,
                 )
             )
         return running
@@ -122,9 +141,30 @@ def pack_round(value: CommittedRound) -> bytes:
     )
 
 
-def unpack_rounds(content: bytes) -> tuple[CommittedRound, ...]:
-    """Rounds as `pack_round` wrote them, one after another."""
-    return tuple(CommittedRound(*fields) for fields in _ROUND.iter_unpack(content))
+def pack_joules(value: CommittedRound) -> bytes:
+    """A round's energy in 16 bytes, NaN where one role's was not measured; nothing where neither was."""
+    if value.draft_joules is None and value.verify_joules is None:
+        return b""
+    return _JOULES.pack(*(math.nan if part is None else part for part in (value.draft_joules, value.verify_joules)))
+
+
+def unpack_rounds(content: bytes, joules: bytes) -> tuple[CommittedRound, ...]:
+    """Rounds as `pack_round` and `pack_joules` wrote them, one after another.
+
+    Energy is only read where every round has it: otherwise it is not known which round has which, and the sum of all
+    would be of a part.
+    """
+    rounds = tuple(CommittedRound(*fields) for fields in _ROUND.iter_unpack(content))
+    if len(joules) != len(rounds) * _JOULES.size:
+        return rounds
+    return tuple(
+        replace(found, draft_joules=_measured(draft), verify_joules=_measured(verify))
+        for found, (draft, verify) in zip(rounds, _JOULES.iter_unpack(joules), strict=True)
+    )
+
+
+def _measured(joules: float) -> float | None:
+    return None if math.isnan(joules) else joules
 
 
 def dump_setup(value: Setup) -> str:

@@ -194,6 +194,8 @@ def _encode_finished(event: Finished) -> pb.SessionFinished:
             time_to_first_token_seconds=usage.time_to_first_token_seconds,
             time_per_output_token_seconds=usage.time_per_output_token_seconds,
             output_negative_log_likelihood=usage.output_negative_log_likelihood,
+            draft_joules=usage.draft_joules,
+            verify_joules=usage.verify_joules,
         ),
     )
 

@@ -21,6 +21,7 @@ from orchestrator.records import (
     SessionRecord,
     dump_setup,
     load_setup,
+    pack_joules,
     pack_log_probs,
     pack_round,
     pack_tokens,
@@ -139,9 +140,7 @@ class SessionStore:
 
         ``ended`` records in the same step that the text ends here. Safe to repeat: a repetition answers ``duplicate``.
         """
-        round_ = CommittedRound(
-            name.position, name.digest, outcome.num_accepted, outcome.num_drafted, outcome.num_target_passes
-        )
+        round_ = CommittedRound.of(name.position, name.digest, outcome)
         answer = await self._run(
             scripts.COMMIT,
             name.session_id,
@@ -158,6 +157,7 @@ class SessionStore:
             ended or "",
             stop,
             self._lifetimes.resume_seconds,
+            pack_joules(round_),
         )
         match answer[0]:
             case b"ok":
@@ -198,6 +198,7 @@ class SessionStore:
             pack_tokens(record.token_ids),
             pack_log_probs(record.log_probs),
             b"".join(map(pack_round, record.rounds)),
+            b"".join(map(pack_joules, record.rounds)),
         )
         if answer[0] == b"conflict":
             raise DataLoss(f"the stored text of session {record.session_id} is another one")
@@ -213,7 +214,7 @@ class SessionStore:
         answer = await self._run(scripts.READ, session_id)
         if answer[0] == b"missing":
             raise _no_such(session_id)
-        schema, epoch, nonce, position, digest, setup, ended, stop, tokens, log_probs, rounds = answer[1:12]
+        schema, epoch, nonce, position, digest, setup, ended, stop, tokens, log_probs, rounds, joules = answer[1:13]
         if int(schema) != SCHEMA_VERSION:
             raise DataLoss(f"session {session_id} is stored in schema {int(schema)}; this side reads {SCHEMA_VERSION}")
         record = SessionRecord(
@@ -224,10 +225,10 @@ class SessionStore:
             digest=digest,
             token_ids=unpack_tokens(tokens),
             log_probs=unpack_log_probs(log_probs),
-            rounds=unpack_rounds(rounds),
+            rounds=unpack_rounds(rounds, joules),
             ended=cast(FinishReason, ended.decode()) if ended else None,
             stop=stop.decode(),
-            kv_references=_references(answer[12:]),
+            kv_references=_references(answer[13:]),
         )
         if len(record.token_ids) != record.position:
             raise DataLoss(f"session {session_id} has {len(record.token_ids)} of its {record.position} tokens")
@@ -242,9 +243,9 @@ class SessionStore:
 
 
 def keys_of(session_id: str) -> tuple[str, ...]:
-    """A session's keys: record, tokens, log-probabilities, rounds, KV references."""
+    """A session's keys: record, tokens, log-probabilities, rounds, KV references, joules."""
     prefix = f"tandem:{{{session_id}}}:"
-    return tuple(prefix + part for part in ("record", "tokens", "log_probs", "rounds", "kv"))
+    return tuple(prefix + part for part in ("record", "tokens", "log_probs", "rounds", "kv", "joules"))
 
 
 def _head(record: SessionRecord) -> tuple[Argument, ...]:

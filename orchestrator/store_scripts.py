@@ -1,10 +1,11 @@
 """The store's atomic steps, as Lua that runs inside Redis (6.2 or later) and on its stand-in.
 
-Every script gets the session's five keys and touches no others; all carry the session id as their hash tag, so a
+Every script gets the session's six keys and touches no others; all carry the session id as their hash tag, so a
 cluster keeps them together. Numbers arrive as text. Only the standard library of Lua is used. Each answer is a list
 that begins with a word; ``session_store`` turns it into a value.
 
-The keys: 1 record (hash), 2 tokens, 3 log-probabilities, 4 rounds (strings that only grow), 5 KV references (hash).
+The keys: 1 record (hash), 2 tokens, 3 log-probabilities, 4 rounds (strings that only grow), 5 KV references (hash),
+6 joules of the rounds (string that only grows).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def _script(*parts: str) -> Script:
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-# No key may live without an expiry: whatever a script wrote, it renews the expiry of all five.
+# No key may live without an expiry: whatever a script wrote, it renews the expiry of all.
 _EXPIRE = """
 local function renew(ttl)
   for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ttl) end
@@ -70,7 +71,7 @@ return {'ok'}
 )
 
 # The commit. ARGV: ttl, epoch, nonce, position, digest, next position, next digest, tokens (le32 each),
-# log-probabilities (le64 each), round (24 bytes), ended, stop, ttl once ended.
+# log-probabilities (le64 each), round (24 bytes), ended, stop, ttl once ended, joules of the round (16 bytes or none).
 # A round is le32 position, 16 bytes of digest, accepted, drafted, passes, 0; rounds stand in order of position.
 COMMIT = _script(
     _EXPIRE,
@@ -104,6 +105,7 @@ if held[5] ~= '' then return {'stale', held[1]} end
 redis.call('APPEND', KEYS[2], ARGV[8])
 redis.call('APPEND', KEYS[3], ARGV[9])
 redis.call('APPEND', KEYS[4], ARGV[10])
+if ARGV[14] ~= '' then redis.call('APPEND', KEYS[6], ARGV[14]) end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'nonce', ARGV[3], 'position', ARGV[6], 'digest', ARGV[7],
   'ended', ARGV[11], 'stop', ARGV[12])
 if ARGV[11] == '' then renew(ARGV[1]) else renew(ARGV[13]) end
@@ -137,7 +139,7 @@ return {'ok'}
 )
 
 # Writes back what Redis lost: only over nothing, or over a beginning of the same text.
-# ARGV: ttl, schema, epoch, nonce, position, digest, setup, tokens, log-probabilities, rounds.
+# ARGV: ttl, schema, epoch, nonce, position, digest, setup, tokens, log-probabilities, rounds, joules.
 RESTORE = _script(
     _EXPIRE,
     _FENCE,
@@ -154,6 +156,7 @@ redis.call('HSET', KEYS[1], 'schema', ARGV[2], 'epoch', ARGV[3], 'nonce', ARGV[4
 redis.call('SET', KEYS[2], ARGV[8])
 redis.call('SET', KEYS[3], ARGV[9])
 redis.call('SET', KEYS[4], ARGV[10])
+if ARGV[11] ~= '' then redis.call('SET', KEYS[6], ARGV[11]) else redis.call('DEL', KEYS[6]) end
 renew(ARGV[1])
 return {'ok'}
 """,
@@ -166,7 +169,8 @@ local held = redis.call('HMGET', KEYS[1], 'schema', 'epoch', 'nonce', 'position'
 if not held[1] then return {'missing'} end
 local hints = redis.call('HGETALL', KEYS[5])
 return {'ok', held[1], held[2], held[3], held[4], held[5], held[6], held[7], held[8],
-  redis.call('GET', KEYS[2]) or '', redis.call('GET', KEYS[3]) or '', redis.call('GET', KEYS[4]) or '', unpack(hints)}
+  redis.call('GET', KEYS[2]) or '', redis.call('GET', KEYS[3]) or '', redis.call('GET', KEYS[4]) or '',
+  redis.call('GET', KEYS[6]) or '', unpack(hints)}
 """
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,8 +13,12 @@ from tandem.cut import Cutter
 from tandem.decoding.methods import method
 from tandem.decoding.stats import RunningUsage
 from tandem.decoding.values import Outcome, Speculation
+from tandem.energy.counter import NotMeasured
+from tandem.energy.meter import EnergyMeter
+from tandem.energy.powercap import POWERCAP_ROOT
 from tandem.engine.engine import Engine
 from tandem.engine.loading import load_model
+from tandem.engine.measuring import meter_of
 from tandem.engine.proposer import DraftSequence, Proposer
 from tandem.engine.verifier import Verifier, VerifySequence
 from tandem.errors import ModelRefused, TandemError
@@ -37,8 +42,11 @@ class LocalDecoder:
         dtype: str = "auto",
         device: str = "auto",
         num_kv_slots: int = 32768,
+        powercap_root: Path = POWERCAP_ROOT,
     ) -> None:
         """Loads both models: Hugging Face ids or folders; the shipped pair where left out.
+
+        ``powercap_root`` is where the kernel shows the energy counters of processors.
 
         Raises:
             ModelRefused: a model cannot be loaded, or the two have different tokenizers.
@@ -51,17 +59,19 @@ class LocalDecoder:
                 f"({self.tokenizer.digest[:12]} and {draft_tokenizer.digest[:12]}): token ids would not mean the same"
             )
         num_blocks = num_kv_slots // _BLOCK_SIZE
-        engines = [
-            Engine(load_model(name, dtype=dtype, device=device), num_kv_blocks=num_blocks, block_size=_BLOCK_SIZE)
-            for name in names
-        ]
+        models = [load_model(name, dtype=dtype, device=device) for name in names]
+        engines = [Engine(model, num_kv_blocks=num_blocks, block_size=_BLOCK_SIZE) for model in models]
         identities = [engine.identity for engine in engines]
         self._limits = Limits(
             min(self.tokenizer.vocab_size, *(identity.vocab_size for identity in identities)),
             min(identity.max_positions for identity in identities),
             identities[0].eos_token_ids,
         )
-        self._verifier, self._proposer = Verifier(engines[0]), Proposer(engines[1])
+        # One meter for both roles: their passes take turns, so each is charged to its own role.
+        self._meter: EnergyMeter | None = None
+        with contextlib.suppress(NotMeasured):
+            self._meter = meter_of(models, powercap_root)
+        self._verifier, self._proposer = Verifier(engines[0], self._meter), Proposer(engines[1], self._meter)
 
     def generate(self, prompt: str | Sequence[int], **options: Unpack[Options]) -> Generation:
         """Generates one text; arguments as :meth:`tandem.Client.generate`.
@@ -89,6 +99,8 @@ class LocalDecoder:
                 self._verifier.close(text.verify)
                 if text.draft is not None:
                     self._proposer.close(text.draft)
+            if self._meter is not None:
+                self._meter.rest()
 
     def _open(self, prompt: str | Sequence[int], options: Options, index: int, started: float) -> _Text:
         token_ids = checked_prompt(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt, self._limits)

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry
 
 from tandem.decoding.rng import DRAWING_VERSION
+from tandem.energy.metrics import EnergyMetrics
 from tandem.engine.hosting import HostedModel
 from tandem.model_thread import Actor, ModelThread
 from tandem.rpc.codec import Description, Lifecycle
@@ -28,6 +29,7 @@ class ModelHost(Generic[Event]):
         self._role = role
         self._load = load
         self._tokenizer_digest = tokenizer_digest
+        self._registry = registry
         self._instance_id = secrets.token_hex(8)
         self._hosted: HostedModel | None = None
         busy = gauge(registry, "model_busy_seconds", "Seconds in which the model's thread was not waiting.")
@@ -47,6 +49,8 @@ class ModelHost(Generic[Event]):
 
         await self.thread.start(load_and_build)
         hosted = self._hosted = loaded[0]
+        if hosted.meter is not None:
+            EnergyMetrics(hosted.meter, self._registry)
         logger("tandem.model_host").info(
             "model loaded",
             model=hosted.name,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from tandem.energy.powercap import POWERCAP_ROOT
 from tandem.errors import InvalidArgument
 
 PREFIX = "TANDEM_"
@@ -114,6 +115,9 @@ class ModelSettings(ServiceSettings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     threads: int = Field(0, ge=0, le=1024, description="threads of one model pass; 0 is one a core")
     kv_blocks: int = Field(0, ge=0, description="KV blocks of 16 tokens; 0 chooses from the free memory")
+    powercap_root: Path = Field(
+        POWERCAP_ROOT, description="folder of the kernel's energy counters of processors; containers mount it elsewhere"
+    )
 
 
 def _flag(name: str) -> str:

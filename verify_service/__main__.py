@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 device=settings.device,
                 num_threads=settings.threads,
                 num_kv_blocks=settings.kv_blocks,
+                powercap_root=settings.powercap_root,
             ),
             tokenizer_digest(target),
             limits,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING
 
+from tandem.decoding.stats import plus
 from tandem.decoding.values import Outcome, RoundName, RunningDigest, StageTimings
 from verify_service.events import Answer, Decoded
 from verify_service.verdicts import Kept
@@ -102,4 +104,5 @@ def _merge(outcomes: list[Outcome]) -> Outcome:
             forward_seconds=sum(timing.forward_seconds for timing in timings),
             judge_seconds=sum(timing.judge_seconds for timing in timings),
         ),
+        verify_joules=reduce(plus, (outcome.verify_joules for outcome in outcomes)),
     )

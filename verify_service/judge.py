@@ -51,7 +51,7 @@ class Judge:
         metrics: VerifyMetrics,
     ) -> None:
         self._hosted = hosted
-        self._verifier = Verifier(hosted.model)
+        self._verifier = Verifier(hosted.model, hosted.meter)
         self._limits = limits
         self._outlet = outlet
         self._metrics = metrics
@@ -104,6 +104,8 @@ class Judge:
         self._outlet.hand_over()
         self._metrics.kv_usage.set(self._hosted.kv_usage())
         self._metrics.running.set(self._sessions.num_active)
+        if self._hosted.meter is not None and not self._sessions.num_active:
+            self._hosted.meter.rest()
         if self._sessions.any_ready():
             return 0.0
         deadline = self._sessions.next_deadline()

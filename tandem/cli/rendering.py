@@ -14,7 +14,7 @@ ACCEPTED, REFUSED, EXTRA = "bold green", "red strike", "bold cyan"
 
 
 def figures(generation: Generation, seconds: float) -> str:
-    """One line: method, tokens, acceptance, perplexity, speed."""
+    """One line: method, tokens, acceptance, perplexity, speed, and energy where it was measured."""
     usage = generation.usage
     parts = [
         f"{generation.method}, seed {generation.seed}",
@@ -29,6 +29,9 @@ def figures(generation: Generation, seconds: float) -> str:
     parts.append(
         f"{tokens_per_second(usage):.0f} tokens/s, first after {usage.time_to_first_token_seconds * 1e3:.0f} ms"
     )
+    if usage.joules_per_token is not None:
+        whole = f"draft {usage.draft_joules:.3g} J, verify {usage.verify_joules:.3g} J"
+        parts.append(f"{usage.joules_per_token:.3g} J/token ({whole})")
     return " · ".join(parts)
 
 

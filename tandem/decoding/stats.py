@@ -35,7 +35,15 @@ class Usage:
     time_per_output_token_seconds: float
     """Seconds per token after the first; 0 where there was none."""
     draft_joules: float | None = None
+    """Of all proposals that were judged; 0 where nothing was drafted and verifying was measured."""
     verify_joules: float | None = None
+
+    @property
+    def joules_per_token(self) -> float | None:
+        """Energy of both roles per generated token; None unless each that took part was measured."""
+        if self.draft_joules is None or self.verify_joules is None or not self.completion_tokens:
+            return None
+        return (self.draft_joules + self.verify_joules) / self.completion_tokens
 
     @property
     def block_efficiency(self) -> float:
@@ -56,6 +64,9 @@ class RunningUsage:
     num_target_passes: int = 0
     negative_log_likelihood: float = 0.0
     acceptance_histogram: list[int] = field(default_factory=list)
+    draft_joules: float | None = 0.0
+    verify_joules: float | None = 0.0
+    """Sums; None from the first round on that was not measured: a part of the energy is no figure."""
 
     def add(self, outcome: Outcome) -> None:
         """Counts one round. Of a cut outcome only the tokens that remain are counted as generated or accepted."""
@@ -63,9 +74,11 @@ class RunningUsage:
         self.completion_tokens += num_tokens
         self.num_target_passes += outcome.num_target_passes
         self.negative_log_likelihood -= sum(outcome.log_probs[:num_tokens])
+        self.verify_joules = plus(self.verify_joules, outcome.verify_joules)
         if outcome.num_drafted:
             num_accepted = min(outcome.num_accepted, num_tokens)
             self.num_spec_steps += 1
+            self.draft_joules = plus(self.draft_joules, outcome.draft_joules)
             self.num_draft_tokens += outcome.num_drafted
             self.num_accepted_draft_tokens += num_accepted
             missing = outcome.num_drafted + 1 - len(self.acceptance_histogram)
@@ -80,6 +93,8 @@ class RunningUsage:
             total_seconds: from the request's arrival to its last committed token.
         """
         rest = self.completion_tokens - 1
+        verify_joules = self.verify_joules if self.num_target_passes else None
+        nothing_drafted = None if verify_joules is None else 0.0
         return Usage(
             method=self.method,
             prompt_tokens=self.prompt_tokens,
@@ -95,7 +110,14 @@ class RunningUsage:
             output_perplexity=perplexity(self.negative_log_likelihood, self.completion_tokens),
             time_to_first_token_seconds=first_token_seconds,
             time_per_output_token_seconds=(total_seconds - first_token_seconds) / rest if rest > 0 else 0.0,
+            draft_joules=self.draft_joules if self.num_spec_steps else nothing_drafted,
+            verify_joules=verify_joules,
         )
+
+
+def plus(joules: float | None, more: float | None) -> float | None:
+    """The sum of two amounts of energy; None where either was not measured."""
+    return None if joules is None or more is None else joules + more
 
 
 def _ratio(part: int, whole: int) -> float:

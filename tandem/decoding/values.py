@@ -177,6 +177,8 @@ class Proposal:
     draft_seconds: float = 0.0
     digest: bytes = b""
     """Names this proposal among others for its round."""
+    draft_joules: float | None = None
+    """Its share of the energy of drafting; None where not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,10 @@ class Outcome:
     proposal_digest: bytes = b""
     trace: RoundTrace | None = None
     timings: StageTimings = field(default_factory=StageTimings)
+    draft_joules: float | None = None
+    """Energy of drafting the proposal that was judged; None where not measured, or where nothing was proposed."""
+    verify_joules: float | None = None
+    """The round's share of the energy of judging; None where not measured."""
 
     def cut(self, num_tokens: int) -> Outcome:
         """The outcome reduced to its first tokens; ``next_digest`` is left for the caller to set, who has the text."""
@@ -281,7 +287,7 @@ class RunningDigest:
 
 
 def proposal_digest(position: int, text_digest: bytes, proposal: Proposal) -> bytes:
-    """A digest of all that a judgement reads of a proposal, 16 bytes; its own digest and timing left out."""
+    """A digest of all that a judgement reads of a proposal, 16 bytes; its own digest, timing and energy left out."""
     content = hashlib.blake2b(digest_size=DIGEST_BYTES)
     content.update(position.to_bytes(8, "little"))
     content.update(text_digest)

@@ -7,11 +7,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tandem.energy.counter import NotMeasured
+from tandem.energy.meter import EnergyMeter
+from tandem.energy.powercap import POWERCAP_ROOT
 from tandem.engine.tree_model import Row, TreeModel
 from tandem.errors import InvalidArgument
+from tandem.telemetry import logger
+
+if TYPE_CHECKING:
+    from tandem.engine.loading import LoadedModel
 
 BLOCK_SIZE = 16
 MAX_FULL_SEQUENCES = 64
@@ -35,15 +43,23 @@ class HostedModel:
     num_kv_slots: int
     kv_usage: Callable[[], float]
     """Share of the KV pool that is taken, 0 to 1."""
+    meter: EnergyMeter | None = None
+    """Of the energy of what it runs on; None where that is not measured."""
 
 
 def host_model(
-    name: str, *, dtype: str = "auto", device: str = "auto", num_threads: int = 0, num_kv_blocks: int = 0
+    name: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    num_threads: int = 0,
+    num_kv_blocks: int = 0,
+    powercap_root: Path = POWERCAP_ROOT,
 ) -> HostedModel:
     """Loads a folder or hub id, makes its KV pool and runs one pass.
 
-    ``num_threads`` 0 is one a core. ``num_kv_blocks`` 0 is chosen from the free memory. The caller's thread is the one
-    that owns the model from now on.
+    ``num_threads`` 0 is one a core. ``num_kv_blocks`` 0 is chosen from the free memory. ``powercap_root`` has the
+    energy counters of processors. The caller's thread is the one that owns the model from now on.
 
     Raises:
         ModelRefused: the model is not one that is loaded.
@@ -85,7 +101,22 @@ def host_model(
         dtype=identity.dtype,
         num_kv_slots=blocks * BLOCK_SIZE,
         kv_usage=lambda: engine.kv_usage,
+        meter=_meter(loaded, powercap_root),
     )
+
+
+def _meter(loaded: LoadedModel, powercap_root: Path) -> EnergyMeter | None:
+    """Of a model's energy; says in the log what is measured, or why nothing is."""
+    from tandem.engine.measuring import meter_of  # imports torch
+
+    log = logger("tandem.energy")
+    try:
+        meter = meter_of([loaded], powercap_root)
+    except NotMeasured as reason:
+        log.info("energy is not measured", reason=str(reason))
+        return None
+    log.info("energy is measured", source=meter.source)
+    return meter
 
 
 def _default_blocks(free_bytes: int, bytes_per_slot: int, max_positions: int) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import repeat
 
 from tandem.decoding.methods import METHODS, method
 from tandem.decoding.values import Decoding, Proposal, proposal_digest
 from tandem.decoding.warp import drafted, unsharpened
+from tandem.energy.meter import EnergyMeter
 from tandem.engine.drafting import Growth, grow
+from tandem.engine.metered import MeteredModel
 from tandem.engine.residents import Residents
 from tandem.engine.text import TextSequence
 from tandem.engine.tree_model import TreeModel
@@ -20,9 +23,11 @@ DraftSequence = TextSequence
 class Proposer:
     """Drafts with a model. All calls come from the thread that owns the model."""
 
-    def __init__(self, model: TreeModel) -> None:
+    def __init__(self, model: TreeModel, meter: EnergyMeter | None = None) -> None:
+        """Without a meter nothing is measured."""
         self.model = model
-        self._residents = Residents(model)
+        self._metered = MeteredModel(model, meter) if meter is not None else None
+        self._residents = Residents(self._metered or model)
 
     def open(self, token_ids: Sequence[int], decoding: Decoding) -> DraftSequence:
         """Begins drafting for a text.
@@ -56,14 +61,19 @@ class Proposer:
             half = len(sequences) // 2
             return self.propose(sequences[:half]) + self.propose(sequences[half:])
         seconds = time.perf_counter() - started
-        return [growth.failed or self._proposal(growth, seconds) for growth in growths]
+        joules = self._metered.charge(sequences) if self._metered is not None else None
+        return [
+            growth.failed or self._proposal(growth, seconds, share)
+            for growth, share in zip(growths, repeat(None) if joules is None else joules, strict=False)
+        ]
 
     def check_integrity(self) -> None:
         """Audits the KV pool; see :meth:`TreeModel.check_integrity`."""
         self.model.check_integrity()
 
     @staticmethod
-    def _proposal(growth: Growth, seconds: float) -> Proposal:
+    def _proposal(growth: Growth, seconds: float, joules: float | None) -> Proposal:
         drawn, text = growth.drawn(), growth.text
         proposal = Proposal(drawn.tree, drawn.distributions, seconds)
-        return Proposal(drawn.tree, drawn.distributions, seconds, proposal_digest(text.position, text.digest, proposal))
+        digest = proposal_digest(text.position, text.digest, proposal)
+        return Proposal(drawn.tree, drawn.distributions, seconds, digest, joules)

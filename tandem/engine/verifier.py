@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -23,7 +24,9 @@ from tandem.decoding.values import (
     TokenTree,
 )
 from tandem.decoding.warp import Warps, unsharpened, warp
+from tandem.energy.meter import EnergyMeter
 from tandem.engine.drafting import Growth, grow
+from tandem.engine.metered import MeteredModel
 from tandem.engine.residents import Residents
 from tandem.engine.text import TextSequence
 from tandem.engine.tree_model import TreeModel
@@ -46,9 +49,11 @@ class _Work:
 class Verifier:
     """Judges with a model. All calls come from the thread that owns the model."""
 
-    def __init__(self, model: TreeModel) -> None:
+    def __init__(self, model: TreeModel, meter: EnergyMeter | None = None) -> None:
+        """Without a meter nothing is measured."""
         self.model = model
-        self._residents = Residents(model)
+        self._metered = MeteredModel(model, meter) if meter is not None else None
+        self._residents = Residents(self._metered or model)
 
     def open(self, token_ids: Sequence[int], decoding: Decoding) -> VerifySequence:
         """Begins a text.
@@ -120,6 +125,7 @@ class Verifier:
                 results[index] = error
         emitted = rounds.emit(judged, candidates)
         judge_seconds = time.perf_counter() - started - forward_seconds
+        joules = self._metered.charge(texts) if self._metered is not None else None
         for index, added in emitted.items():
             item, tree = works[index], trees[index]
             traced = item.text.decoding.trace
@@ -135,6 +141,8 @@ class Verifier:
                 timings=StageTimings(
                     item.proposal.draft_seconds, forward_seconds=forward_seconds, judge_seconds=judge_seconds
                 ),
+                draft_joules=item.proposal.draft_joules,
+                verify_joules=joules[index] if joules is not None else None,
             )
         return [results[index] for index in range(len(works))]
 
@@ -168,9 +176,13 @@ class Verifier:
             half = len(works) // 2
             return self._draw_blocks(works[:half]) + self._draw_blocks(works[half:])
         timings = StageTimings(forward_seconds=time.perf_counter() - started)
-        return [growth.failed or self._keep_best_beam(growth, timings) for growth in growths]
+        joules = self._metered.charge([item.text for item in works]) if self._metered is not None else None
+        return [
+            growth.failed or self._keep_best_beam(growth, timings, share)
+            for growth, share in zip(growths, repeat(None) if joules is None else joules, strict=False)
+        ]
 
-    def _keep_best_beam(self, growth: Growth, timings: StageTimings) -> Outcome:
+    def _keep_best_beam(self, growth: Growth, timings: StageTimings, joules: float | None) -> Outcome:
         drawn = growth.drawn()
         tokens = tuple(drawn.tree.token_ids.tolist())
         traced = growth.text.decoding.trace
@@ -184,6 +196,7 @@ class Verifier:
             num_target_passes=len(tokens),
             trace=self._trace(drawn.tree, drawn.tree.draft_joint_log_probs) if traced else None,
             timings=timings,
+            verify_joules=joules,
         )
 
     @staticmethod

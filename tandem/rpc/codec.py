@@ -83,6 +83,12 @@ def check_seconds(seconds: float, what: str) -> float:
     return seconds
 
 
+def check_joules(joules: float, what: str) -> float:
+    """Returns an amount of energy that is finite and not negative."""
+    _require(0 <= joules < float("inf"), f"{what} is {joules}; expected a finite number of joules, 0 or more")
+    return joules
+
+
 # ---------------------------------------------------------------------------------------------- what decides a text
 
 
@@ -195,6 +201,7 @@ def encode_proposal(value: Proposal) -> pb.Proposal:
         parents=tree.parents.tolist(),
         draft_joint_log_probs=tree.draft_joint_log_probs.tolist(),
         draft_seconds=value.draft_seconds,
+        draft_joules=value.draft_joules,
     )
     drawn = value.distributions
     if drawn is not None:
@@ -214,7 +221,13 @@ def decode_proposal(message: pb.Proposal) -> Proposal:
         np.array(list(message.draft_joint_log_probs), np.float64),
     )
     check_seconds(message.draft_seconds, "draft_seconds")
-    return Proposal(tree, _decode_distributions(message), message.draft_seconds, message.digest)
+    return Proposal(
+        tree,
+        _decode_distributions(message),
+        message.draft_seconds,
+        message.digest,
+        check_joules(message.draft_joules, "draft_joules") if message.HasField("draft_joules") else None,
+    )
 
 
 def _decode_distributions(message: pb.Proposal) -> DraftDistributions | None:
@@ -315,6 +328,8 @@ def encode_outcome(value: Outcome) -> pb.Outcome:
         timings=encode_timings(value.timings),
         proposal_digest=value.proposal_digest,
         num_target_passes=value.num_target_passes,
+        draft_joules=value.draft_joules,
+        verify_joules=value.verify_joules,
     )
 
 
@@ -336,6 +351,10 @@ def decode_outcome(message: pb.Outcome) -> Outcome:
         proposal_digest=message.proposal_digest,
         trace=decode_trace(message.trace) if message.HasField("trace") else None,
         timings=decode_timings(message.timings),
+        draft_joules=check_joules(message.draft_joules, "draft_joules") if message.HasField("draft_joules") else None,
+        verify_joules=check_joules(message.verify_joules, "verify_joules")
+        if message.HasField("verify_joules")
+        else None,
     )
 
 

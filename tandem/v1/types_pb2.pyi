@@ -101,20 +101,22 @@ class Decoding(_message.Message):
     def __init__(self, sampling: _Optional[_Union[Sampling, _Mapping]] = ..., speculation: _Optional[_Union[Speculation, _Mapping]] = ..., max_position: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., ignore_eos: _Optional[bool] = ..., trace: _Optional[bool] = ..., num_top_log_probs: _Optional[int] = ..., cache_salt: _Optional[bytes] = ...) -> None: ...
 
 class Proposal(_message.Message):
-    __slots__ = ("digest", "token_ids", "parents", "draft_joint_log_probs", "distributions", "draft_seconds")
+    __slots__ = ("digest", "token_ids", "parents", "draft_joint_log_probs", "distributions", "draft_seconds", "draft_joules")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     PARENTS_FIELD_NUMBER: _ClassVar[int]
     DRAFT_JOINT_LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     DISTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     DRAFT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DRAFT_JOULES_FIELD_NUMBER: _ClassVar[int]
     digest: bytes
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     parents: _containers.RepeatedScalarFieldContainer[int]
     draft_joint_log_probs: _containers.RepeatedScalarFieldContainer[float]
     distributions: _containers.RepeatedCompositeFieldContainer[DraftDistribution]
     draft_seconds: float
-    def __init__(self, digest: _Optional[bytes] = ..., token_ids: _Optional[_Iterable[int]] = ..., parents: _Optional[_Iterable[int]] = ..., draft_joint_log_probs: _Optional[_Iterable[float]] = ..., distributions: _Optional[_Iterable[_Union[DraftDistribution, _Mapping]]] = ..., draft_seconds: _Optional[float] = ...) -> None: ...
+    draft_joules: float
+    def __init__(self, digest: _Optional[bytes] = ..., token_ids: _Optional[_Iterable[int]] = ..., parents: _Optional[_Iterable[int]] = ..., draft_joint_log_probs: _Optional[_Iterable[float]] = ..., distributions: _Optional[_Iterable[_Union[DraftDistribution, _Mapping]]] = ..., draft_seconds: _Optional[float] = ..., draft_joules: _Optional[float] = ...) -> None: ...
 
 class DraftDistribution(_message.Message):
     __slots__ = ("node", "token_ids", "log_probs")
@@ -127,7 +129,7 @@ class DraftDistribution(_message.Message):
     def __init__(self, node: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("token_ids", "num_accepted", "num_drafted", "log_probs", "next_digest", "trace", "timings", "proposal_digest", "num_target_passes")
+    __slots__ = ("token_ids", "num_accepted", "num_drafted", "log_probs", "next_digest", "trace", "timings", "proposal_digest", "num_target_passes", "draft_joules", "verify_joules")
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     NUM_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     NUM_DRAFTED_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +139,8 @@ class Outcome(_message.Message):
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     PROPOSAL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     NUM_TARGET_PASSES_FIELD_NUMBER: _ClassVar[int]
+    DRAFT_JOULES_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_JOULES_FIELD_NUMBER: _ClassVar[int]
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     num_accepted: int
     num_drafted: int
@@ -146,7 +150,9 @@ class Outcome(_message.Message):
     timings: StageTimings
     proposal_digest: bytes
     num_target_passes: int
-    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., num_accepted: _Optional[int] = ..., num_drafted: _Optional[int] = ..., log_probs: _Optional[_Iterable[float]] = ..., next_digest: _Optional[bytes] = ..., trace: _Optional[_Union[RoundTrace, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., proposal_digest: _Optional[bytes] = ..., num_target_passes: _Optional[int] = ...) -> None: ...
+    draft_joules: float
+    verify_joules: float
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., num_accepted: _Optional[int] = ..., num_drafted: _Optional[int] = ..., log_probs: _Optional[_Iterable[float]] = ..., next_digest: _Optional[bytes] = ..., trace: _Optional[_Union[RoundTrace, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., proposal_digest: _Optional[bytes] = ..., num_target_passes: _Optional[int] = ..., draft_joules: _Optional[float] = ..., verify_joules: _Optional[float] = ...) -> None: ...
 
 class RoundTrace(_message.Message):
     __slots__ = ("token_ids", "parents", "draft_joint_log_probs", "target_joint_log_probs")

@@ -85,3 +85,11 @@ def test_the_line_of_figures() -> None:
         "100 ms",
     ):
         assert expected in line
+    assert "J/token" not in line  # not measured, not mentioned
+
+
+def test_the_line_of_figures_tells_energy_where_it_was_measured() -> None:
+    running = RunningUsage("mtad", 3)
+    running.add(Outcome((1, 2, 3), 2, 4, (-0.1,) * 3, draft_joules=0.5, verify_joules=2.5))
+    made = Generation("x", (1,) * 3, (1, 2, 3), "length", "s", running.usage(0.1, 0.7), "mtad", 42)
+    assert "1 J/token (draft 0.5 J, verify 2.5 J)" in rendering.figures(made, 0.75)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -56,3 +57,39 @@ def test_a_round_whose_draft_was_empty_counts_as_a_pass_and_not_as_a_draft() -> 
 def test_nothing_generated_is_no_division_by_zero() -> None:
     usage = RunningUsage("mtad", prompt_tokens=1).usage(0.0, 0.0)
     assert (usage.output_perplexity, usage.time_per_output_token_seconds, usage.block_efficiency) == (1, 0, 0)
+
+
+def test_energy_is_summed_by_role() -> None:
+    running = RunningUsage("mtad", prompt_tokens=1)
+    for draft_joules, verify_joules in ((0.25, 1.0), (0.5, 2.25)):
+        running.add(replace(_outcome(4, 3, 4), draft_joules=draft_joules, verify_joules=verify_joules))
+    usage = running.usage(0.1, 0.2)
+    assert (usage.draft_joules, usage.verify_joules, usage.joules_per_token) == (0.75, 3.25, 0.5)
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+@pytest.mark.parametrize("role", ["draft_joules", "verify_joules"])
+def test_one_round_that_was_not_measured_leaves_its_role_without_a_figure(role: str, missing: int) -> None:
+    running = RunningUsage("mtad", prompt_tokens=1)
+    for number in range(3):
+        outcome = replace(_outcome(4, 3, 4), draft_joules=1.0, verify_joules=1.0)
+        running.add(replace(outcome, **{role: None}) if number == missing else outcome)
+    usage = running.usage(0.1, 0.2)
+    assert {name: getattr(usage, name) for name in ("draft_joules", "verify_joules")} == {
+        "draft_joules": 3.0,
+        "verify_joules": 3.0,
+        role: None,
+    }
+    assert usage.joules_per_token is None
+
+
+def test_what_was_not_drafted_took_no_drafting() -> None:
+    running = RunningUsage("autoregressive", prompt_tokens=1)
+    for _ in range(2):
+        running.add(replace(_outcome(1, 0, 0), verify_joules=1.5))
+    usage = running.usage(0.1, 0.2)
+    assert (usage.draft_joules, usage.verify_joules, usage.joules_per_token) == (0.0, 3.0, 1.5)
+    # Nothing is said of a system that measures nothing, nor of a text without any round.
+    running.add(_outcome(1, 0, 0))
+    for usage in (running.usage(0.1, 0.2), RunningUsage("mtad", 1).usage(0, 0)):
+        assert (usage.draft_joules, usage.verify_joules, usage.joules_per_token) == (None, None, None)

@@ -54,6 +54,7 @@ async def test_an_ended_text_can_be_read_again_from_anywhere(served: Served) -> 
 async def test_a_vanished_client_pauses_its_session_and_another_orchestrator_takes_it_up(stage: Stage) -> None:
     verify, draft = await stage.verify(), await stage.draft()
     draft.round_seconds = 0.02
+    draft.joules = (0.25, 2.0)  # so that every key exists
     here = await stage.orchestrator([verify], [draft], resume_ttl=100)
     there = await stage.orchestrator([verify], [draft])
     whole = (await there.text(max_tokens=40)).text
@@ -70,6 +71,32 @@ async def test_a_vanished_client_pauses_its_session_and_another_orchestrator_tak
     assert "".join(part.text for part in parts) + rest.text == whole
     epochs = [run.fence.epoch for run in draft.opened if run.session_id == session_id]
     assert epochs == [1, 2]
+
+
+async def test_a_session_taken_up_elsewhere_keeps_the_sums_of_its_energy(stage: Stage) -> None:
+    verify, drafts = await stage.verify(), [await stage.draft(), await stage.draft()]
+    here = await stage.orchestrator([verify], [drafts[0]])
+    there = await stage.orchestrator([verify], [drafts[1]])
+    for draft in drafts:
+        draft.round_seconds = 0.02
+        draft.joules = (0.25, 2.0)
+    session_id, parts = await leave_after(here, 3, max_tokens=40)
+    await until(lambda: session_id in drafts[0].closed)
+    await asyncio.sleep(0.1)
+    num_tokens = sum(len(part.token_ids) for part in parts)
+    usage = (await there.resume(session_id, *after(num_tokens))).finished.usage
+    assert drafts[1].num_rounds > 0
+    assert usage.num_spec_steps > drafts[1].num_rounds
+    assert (usage.draft_joules, usage.verify_joules) == (0.25 * usage.num_spec_steps, 2.0 * usage.num_spec_steps)
+    # A replica that measures nothing takes the figure away, not a part of it.
+    drafts[1].joules = (None, 2.0)
+    session_id, parts = await leave_after(here, 3, max_tokens=40)
+    await until(lambda: session_id in drafts[0].closed)
+    await asyncio.sleep(0.1)
+    num_tokens = sum(len(part.token_ids) for part in parts)
+    usage = (await there.resume(session_id, *after(num_tokens))).finished.usage
+    assert not usage.HasField("draft_joules")
+    assert usage.verify_joules == 2.0 * usage.num_spec_steps
 
 
 async def test_every_position_resumes_with_just_the_text_that_is_missing(stage: Stage) -> None:
@@ -110,7 +137,7 @@ async def test_what_the_store_lost_is_restored_from_the_client(stage: Stage) -> 
     await asyncio.sleep(0.05)
     # The store falls back to what it had after four tokens.
     client = redis.from_url(stage.redis_url)
-    record, tokens, log_probs, rounds, _ = keys_of(session_id)
+    record, tokens, log_probs, rounds, *_ = keys_of(session_id)
     position, digest = after(4)
     await client.hset(record, mapping={"position": position, "digest": digest})
     await client.set(tokens, (await client.get(tokens))[: 4 * position], keepttl=True)

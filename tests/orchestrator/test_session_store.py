@@ -306,3 +306,58 @@ async def test_flushed_scripts_are_taught_again(redis_url: str) -> None:
 def test_a_url_of_something_else_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="redis_url"):
         SessionStore("http://127.0.0.1:1", LIFETIMES)
+
+
+def with_joules(outcome: Outcome, draft: float | None, verify: float | None) -> Outcome:
+    return replace(outcome, draft_joules=draft, verify_joules=verify)
+
+
+async def test_the_energy_of_rounds_is_kept_and_summed(store: SessionStore, raw: redis.Redis) -> None:
+    record = new_record()
+    await store.create(record)
+    text = PROMPT
+    for number in range(5):
+        outcome = with_joules(outcome_after(text, (9, number)), 0.25, 1.0 + number)
+        for _ in range(2):  # what is asked again is not counted again
+            await store.commit(name_of(record, text), outcome)
+        text += (9, number)
+    found = await store.read(record.session_id)
+    usage = found.usage().usage(0, 0)
+    assert (usage.draft_joules, usage.verify_joules) == (1.25, 15.0)
+    assert len(await expiries(raw, record.session_id)) == 6
+    assert all(900 < seconds <= 1000 for seconds in await expiries(raw, record.session_id))
+    # Written back by another orchestrator, it is the same.
+    await store.delete(record.session_id)
+    assert not await raw.exists(*keys_of(record.session_id))
+    await store.restore(found)
+    assert (await store.read(record.session_id)).rounds == found.rounds
+    assert all(seconds > 0 for seconds in await expiries(raw, record.session_id))
+
+
+@pytest.mark.parametrize("unmeasured", [0, 1, 2])
+async def test_a_stored_round_that_was_not_measured_leaves_no_figure(store: SessionStore, unmeasured: int) -> None:
+    for draft, verify in ((None, 1.0), (1.0, None), (None, None)):
+        record = new_record()
+        await store.create(record)
+        text = PROMPT
+        for number in range(3):
+            outcome = outcome_after(text, (9,))
+            measured = with_joules(outcome, draft, verify) if number == unmeasured else with_joules(outcome, 1.0, 1.0)
+            await store.commit(name_of(record, text), measured)
+            text += (9,)
+        usage = (await store.read(record.session_id)).usage().usage(0, 0)
+        both = draft is None and verify is None
+        assert usage.draft_joules == (None if draft is None or both else 3.0)
+        assert usage.verify_joules == (None if verify is None or both else 3.0)
+
+
+async def test_a_session_from_before_energy_was_kept_goes_on_without(store: SessionStore, raw: redis.Redis) -> None:
+    record = new_record()
+    await store.create(record)
+    await store.commit(name_of(record, PROMPT), outcome_after(PROMPT, (9,)))
+    assert len(await expiries(raw, record.session_id)) == 5  # as an older version writes it
+    text = (*PROMPT, 9)
+    await store.commit(name_of(record, text), with_joules(outcome_after(text, (10,)), 1.0, 1.0))
+    usage = (await store.read(record.session_id)).usage().usage(0, 0)
+    assert usage.completion_tokens == 2
+    assert (usage.draft_joules, usage.verify_joules) == (None, None)

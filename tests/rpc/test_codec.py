@@ -65,6 +65,7 @@ names = st.builds(
     digest=st.binary(min_size=16, max_size=16),
 )
 timings = st.builds(StageTimings, *[seconds] * 6)
+joules = st.none() | st.floats(0, 1e9)
 
 
 @st.composite
@@ -88,6 +89,8 @@ def outcomes(draw: st.DrawFn) -> Outcome:
         proposal_digest=draw(st.binary(max_size=32)),
         trace=draw(st.none() | traces()),
         timings=draw(timings),
+        draft_joules=draw(joules),
+        verify_joules=draw(joules),
     )
 
 
@@ -111,11 +114,11 @@ def test_a_proposal_comes_back_with_its_distributions() -> None:
     drawn = DraftDistributions(
         np.array([-1, 0]), np.array([[3, 4], [5, -1]]), np.array([[-0.7, -0.7], [0.0, -math.inf]])
     )
-    proposal = Proposal(tree, drawn, 0.25, b"12345678")
+    proposal = Proposal(tree, drawn, 0.25, b"12345678", 1.5)
     message = codec.encode_proposal(proposal)
     assert [list(row.token_ids) for row in message.distributions] == [[3, 4], [5]]
     back = codec.decode_proposal(message)
-    assert (back.digest, back.draft_seconds) == (proposal.digest, proposal.draft_seconds)
+    assert (back.digest, back.draft_seconds, back.draft_joules) == (b"12345678", 0.25, 1.5)
     for name in ("token_ids", "parents", "draft_joint_log_probs"):
         np.testing.assert_array_equal(getattr(back.tree, name), getattr(tree, name))
     assert back.distributions is not None
@@ -126,6 +129,17 @@ def test_a_proposal_comes_back_with_its_distributions() -> None:
 def test_a_proposal_may_be_empty() -> None:
     back = codec.decode_proposal(codec.encode_proposal(Proposal(EMPTY_TREE, None, 0.25, b"12345678")))
     assert (back.tree.depth, back.distributions, back.draft_seconds, back.digest) == (0, None, 0.25, b"12345678")
+
+
+def test_an_amount_of_energy_is_finite_and_not_negative() -> None:
+    for amount in (math.nan, math.inf, -1.0):
+        for field in ("draft_joules", "verify_joules"):
+            value = replace(Outcome((), 0, 0, (), bytes(16)), **{field: amount})  # type: ignore[arg-type]
+            with pytest.raises(InvalidArgument, match=field):
+                codec.decode_outcome(codec.encode_outcome(value))
+        proposal = Proposal(TokenTree(np.array([3]), np.array([-1]), np.array([-0.5])), None, 0.0, bytes(8), amount)
+        with pytest.raises(InvalidArgument, match="draft_joules"):
+            codec.decode_proposal(codec.encode_proposal(proposal))
 
 
 DESCRIPTION = Description(

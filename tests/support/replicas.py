@@ -75,6 +75,8 @@ class Replica:
         self.refuse_after = 0
         """Rounds of a session before `refusal`, with which every session opened from now on ends."""
         self.silent = False
+        self.joules: tuple[float | None, float | None] = (None, None)
+        """Of drafting and of verifying, in each round."""
         self.before_round: Callable[[int], None] = lambda number: None
         self._server: grpc.aio.Server | None = None
         self._streams: set[asyncio.Task[Any]] = set()
@@ -190,7 +192,17 @@ class Replica:
         if run.decoding.trace:  # as large as one can be
             trace = RoundTrace((1,) * 512, (-1,) * 512, (-0.5,) * 512, (-0.25,) * 512)
         log_probs = (-0.25,) * count
-        return Outcome(tokens, count - 1, num_drafted, log_probs, RunningDigest(text).value, trace=trace)
+        draft_joules, verify_joules = self.joules
+        return Outcome(
+            tokens,
+            count - 1,
+            num_drafted,
+            log_probs,
+            RunningDigest(text).value,
+            trace=trace,
+            draft_joules=draft_joules if num_drafted else None,
+            verify_joules=verify_joules,
+        )
 
     def judged(self, name: RoundName, outcome: Outcome) -> Any:
         raise NotImplementedError

@@ -1,0 +1,51 @@
+"""A model whose energy is measured: it notes what it reads for which text, so that each pays its share of a pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tandem.decoding.warp import Candidates
+from tandem.energy.meter import EnergyMeter
+from tandem.engine.text import TextSequence
+from tandem.engine.tree_model import CachedSequence, Row, TreeModel
+
+
+class MeteredModel:
+    """A `TreeModel` around another one."""
+
+    def __init__(self, model: TreeModel, meter: EnergyMeter) -> None:
+        self._model = model
+        self._meter = meter
+        self._num_read: Counter[int] = Counter()  # tokens since the last charge, by identity of the KV
+
+    @property
+    def vocab_size(self) -> int:
+        """As the model's."""
+        return self._model.vocab_size
+
+    def open(self) -> CachedSequence:
+        """As the model's."""
+        return self._model.open()
+
+    def close(self, sequence: CachedSequence) -> None:
+        """As the model's."""
+        self._model.close(sequence)
+
+    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+        """As the model's. Raises: OutOfKV."""
+        self._meter.begin()
+        found = self._model.candidates(rows, width)
+        for row in rows:
+            self._num_read[id(row.sequence)] += len(row.token_ids)
+        return found
+
+    def check_integrity(self) -> None:
+        """As the model's."""
+        self._model.check_integrity()
+
+    def charge(self, texts: Sequence[TextSequence]) -> list[float] | None:
+        """Ends a pass over ``texts``: joules of each, or None where they are not measured (any more)."""
+        num_read = [self._num_read[id(text.cache)] for text in texts]
+        self._num_read.clear()
+        return self._meter.charge(num_read)
