@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check protos lint lint-protos format clean
+.PHONY: setup demo test check protos lint lint-protos format clean quality sweep
 
 setup: $(READY)
 
@@ -17,6 +17,11 @@ demo: $(READY)
 
 test: $(READY)
 	$(PY) -m pytest -n 2 --dist loadfile
+
+# The tables of docs/benchmarks.md, measured anew; a run that was stopped goes on.
+quality sweep: $(READY)
+	$(VENV)/bin/tandem eval --config benchmarks/$@.toml --out build/eval/$@
+	$(PY) -m benchmarks.tables $@ build/eval/$@
 
 protos: $(READY)
 	$(PY) -m grpc_tools.protoc --proto_path=protos --python_out=. --pyi_out=. --grpc_python_out=. protos/tandem/v1/*.proto
