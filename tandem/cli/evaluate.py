@@ -24,7 +24,9 @@ def evaluate(
             "or a task of your own as file.py or module:Class. [default: text-to-sql]"
         ),
     ] = None,
-    methods: Annotated[str | None, typer.Option(help="Methods with commas between, or all.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Methods with commas between, or all. [default: autoregressive,mtad]")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Samples of each task. [default: all]")] = None,
     seed: Annotated[int | None, typer.Option(help="First of the seeds. [default: 0]")] = None,
     repetitions: Annotated[

@@ -18,6 +18,7 @@ from tandem.generation import Options
 
 _STANDARD = Speculation()
 _WARPING = Sampling()
+_STANDARD_METHODS = ("autoregressive", _STANDARD.method)
 
 
 class Configuration(BaseModel):
@@ -72,6 +73,7 @@ class Experiment(BaseModel):
 
     task: Names = ("text-to-sql",)
     methods: Names = ()
+    """Where none is named here or below: plain decoding and `mtad`."""
     draft_length: Several = (_STANDARD.draft_length,)
     beam_width: Several = (_STANDARD.beam_width,)
     threshold: SeveralNumbers = ()
@@ -104,8 +106,6 @@ class Experiment(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if not (self.methods or self.configurations):
-            raise InvalidArgument("no method is named; expected some, as --methods autoregressive,mtad")
         if self.address is not None and (self.target or self.draft or self.threads or self.dtype != "auto"):
             raise InvalidArgument(
                 "an address names a running Tandem, whose models are chosen there: leave target, draft, dtype and "
@@ -153,7 +153,7 @@ class Experiment(BaseModel):
         return next(plain, next(iter(labelled)))
 
     def _combined(self) -> Iterable[Configuration]:
-        for name in self.methods:
+        for name in self.methods or (() if self.configurations else _STANDARD_METHODS):
             known = method_of(name)
             grid: dict[str, tuple[float | None, ...]] = {
                 "draft_length": self.draft_length,

@@ -32,6 +32,10 @@ def test_every_method_is_combined_with_those_dials_that_it_reads() -> None:
     assert experiment.labelled()["autoregressive"].options()["draft_length"] is None
 
 
+def test_plain_decoding_and_mtad_are_run_where_nothing_is_named() -> None:
+    assert list(load().labelled()) == ["autoregressive", "mtad"]
+
+
 def test_a_method_alone_is_labelled_by_its_name() -> None:
     assert list(load(methods="mtad", threshold=0.3).labelled()) == ["mtad"]
 
@@ -57,7 +61,6 @@ def test_the_baseline_is_plain_decoding_where_there_is_some(methods: list[str], 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "no method is named"),
         ({"methods": ["magic"]}, "magic"),
         ({"methods": ["mtad"], "threshold": [1.5]}, "threshold is 1.5"),
         ({"methods": ["mtad"], "draft_length": [0]}, "draft_length is 0"),

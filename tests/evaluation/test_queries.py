@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tandem.evaluation.queries import QueryFailed, QueryLimits, fetch, open_read_only, same_result
-from tandem.evaluation.sql_text import orders
+from tandem.evaluation.tasks.sql_text import orders
 
 LIMITS = QueryLimits(max_instructions=100_000, max_rows=100, max_bytes=10_000)
 

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tandem.errors import Unavailable
-from tandem.evaluation import sandbox
-from tandem.evaluation.sandbox import SandboxLimits, run_sandboxed
+from tandem.evaluation.tasks import sandbox
+from tandem.evaluation.tasks.sandbox import SandboxLimits, run_sandboxed
 
 WRITE_EVERYWHERE = """
 import contextlib, os

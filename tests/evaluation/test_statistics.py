@@ -49,4 +49,4 @@ def test_the_paired_test_rejects_as_rarely_as_it_says_and_sees_what_is_there() -
     rejected = sum(paired_p_value(generator.choice([-1.0, 0.0, 0.0, 1.0], 60)) <= 0.05 for _ in range(200))
     assert rejected <= 24  # 5% asked for; the binomial's 99.9th percentile
     assert paired_p_value(generator.choice([-1.0, 0.0, 1.0, 1.0, 1.0], 60)) < 0.01
-    assert paired_p_value(np.zeros(5)) == 1.0
+    assert paired_p_value(np.zeros(5)) == paired_p_value(np.array([0.0, 1.0])) == 1.0

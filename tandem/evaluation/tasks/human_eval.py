@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from tandem.evaluation.data_files import Record, read_json_lines, unique
-from tandem.evaluation.sandbox import run_sandboxed
 from tandem.evaluation.task import Sample, Task
+from tandem.evaluation.tasks.data_files import Record, read_json_lines, unique
+from tandem.evaluation.tasks.sandbox import run_sandboxed
 
 _log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ class HumanEval(Task):
     """Problems of a ``HumanEval.jsonl`` or ``HumanEval.jsonl.gz``.
 
     The model continues the prompt; what it writes is run with the tests in a sandbox, whose limits are stated in
-    :mod:`tandem.evaluation.sandbox`. One answer a repetition gives pass@1; further repetitions make it exacter.
+    :mod:`tandem.evaluation.tasks.sandbox`. One answer a repetition gives pass@1; further repetitions make it exacter.
     """
 
     name = "humaneval"

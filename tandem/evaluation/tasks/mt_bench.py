@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tandem.evaluation.chat import Chat, Message, model_chat, plain_chat
-from tandem.evaluation.data_files import Record, read_json_lines, unique
 from tandem.evaluation.task import Sample, Task
+from tandem.evaluation.tasks.chat import Chat, Message, model_chat, plain_chat
+from tandem.evaluation.tasks.data_files import Record, read_json_lines, unique
 
 QuestionId = str | int
 

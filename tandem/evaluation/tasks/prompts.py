@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tandem.errors import InvalidArgument
-from tandem.evaluation.data_files import Record, read_json_lines, unique
 from tandem.evaluation.task import Sample, Task
+from tandem.evaluation.tasks.data_files import Record, read_json_lines, unique
 
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 

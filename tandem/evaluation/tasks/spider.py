@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tandem.errors import InvalidArgument
-from tandem.evaluation.data_files import Record, read_json_list
 from tandem.evaluation.queries import QueryFailed, QueryLimits, fetch, open_read_only, same_result
-from tandem.evaluation.sql_text import orders
 from tandem.evaluation.task import Sample, Task
+from tandem.evaluation.tasks.data_files import Record, read_json_list
+from tandem.evaluation.tasks.sql_text import orders
 from tandem.evaluation.text_to_sql.prompt import prompt_text
 
 Tables = Mapping[str, Sequence[str]]  # the columns of each table, by its name

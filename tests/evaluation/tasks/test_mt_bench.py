@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tandem.errors import InvalidArgument, ModelRefused
-from tandem.evaluation.chat import Chat, Message, model_chat
 from tandem.evaluation.tasks import MtBench
+from tandem.evaluation.tasks.chat import Chat, Message, model_chat
 from tandem.evaluation.tasks.mt_bench import write_answers
 from tandem.models import shipped
 

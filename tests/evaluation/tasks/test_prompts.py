@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tandem.errors import InvalidArgument
-from tandem.evaluation import data_files
-from tandem.evaluation.tasks import Prompts
+from tandem.evaluation.tasks import Prompts, data_files
 
 
 def made(tmp_path: Path, text: str) -> Prompts:
