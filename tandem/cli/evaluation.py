@@ -100,36 +100,33 @@ def conclude(found: Run) -> None:
 
 
 def table_of(summary: Summary, task: str) -> Table:
-    """A task's figures, a row a configuration."""
+    """A task's figures, a row a configuration; ± is half the width of the 95% interval."""
     figures = summary.of_task(task)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
-    table.title, table.title_justify = f"{task}: {figures[0].num_samples} answers each", "left"
+    table.title, table.title_justify = f"{task}: {figures[0].num_samples} answers each, ± half the 95% interval", "left"
     table.add_column("configuration", no_wrap=True)
     primary = figures[0].primary
-    headings = ["perplexity", "block\nefficiency", "acceptance\nrate", "tokens/s", "J/token"]
-    for heading in ([primary.replace("_", "\n")] if primary else []) + headings:
-        table.add_column(heading, justify="right")
+    names = [primary.replace("_", "\n")] if primary else []
+    for heading in (*names, "perplexity", "tokens\na pass", "accep-\ntance", "tokens/s", "J/token"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if all(row.joules_per_token is None for row in figures):
+        table.caption, table.caption_justify = "J/token: not measured, there is no energy counter", "left"
     for row in figures:
-        table.add_row(*_cells(row))
+        table.add_row(row.label, *([_percent(row.accuracy)] if row.primary else []), *_costs(row))
     return table
 
 
-def _cells(row: Figures) -> list[str]:
-    accuracy = [percent(row.accuracy)] if row.primary else []
-    joules = "not measured" if row.joules_per_token is None else f"{row.joules_per_token:.3f}"
-    return [
-        row.label,
-        *accuracy,
-        number(row.output_perplexity, 4),
-        number(row.block_efficiency, 2),
-        percent(row.acceptance_rate),
-        number(row.tokens_per_second, 0),
-        joules,
-    ]
+def _costs(row: Figures) -> tuple[str, ...]:
+    return (
+        _number(row.output_perplexity, 4),
+        f"{row.block_efficiency.value:.2f}",
+        "–" if row.acceptance_rate is None else f"{row.acceptance_rate.value:.1%}",
+        _number(row.tokens_per_second, 0),
+        "–" if row.joules_per_token is None else f"{row.joules_per_token:.3f}",
+    )
 
 
-def percent(figure: Estimate | None) -> str:
-    """A share with half the width of its interval."""
+def _percent(figure: Estimate | None) -> str:
     if figure is None:
         return "–"
     if figure.low is None or figure.high is None:
@@ -137,8 +134,7 @@ def percent(figure: Estimate | None) -> str:
     return f"{figure.value:.1%} ±{50 * (figure.high - figure.low):.1f}"
 
 
-def number(figure: Estimate, digits: int) -> str:
-    """A figure with half the width of its interval."""
+def _number(figure: Estimate, digits: int) -> str:
     if figure.low is None or figure.high is None:
         return f"{figure.value:.{digits}f}"
     return f"{figure.value:.{digits}f} ±{(figure.high - figure.low) / 2:.{digits}f}"

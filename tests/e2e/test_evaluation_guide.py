@@ -1,4 +1,4 @@
-"""The commands of docs/evaluation.md are commands, its experiment is one, and its workflow does what it shows."""
+"""The commands of docs/evaluation.md and of the README are commands, the guide's experiment is one, and its workflow does what it shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from tandem.cli.main import app
 from tandem.evaluation.experiment import Experiment
 
-GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE, README = (ROOT / "docs" / "evaluation.md").read_text(), (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", GUIDE, flags=re.DOTALL)
 
 
@@ -27,8 +28,9 @@ def workflow() -> list[dict[str, Any]]:
 
 
 def shown() -> list[list[str]]:
-    """Every `tandem eval` command of the guide and its workflow, without the program's name."""
+    """Every `tandem eval` command of the guide, its workflow and the README, without the program's name."""
     texts = [block for language, block in BLOCKS if not language] + [step.get("run", "") for step in workflow()]
+    texts += re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
     lines = [line for text in texts for line in re.findall(r"(?:tandem|tandem\.cli\.main) (eval .*?)\)?$", text, re.M)]
     return [shlex.split(line) for line in lines]
 
@@ -42,8 +44,8 @@ def test_every_flag_that_is_shown_exists(command: list[str]) -> None:
 
 
 def test_all_kinds_of_commands_are_found() -> None:
-    assert len(shown()) >= 6
-    assert sum(command[1] == "compare" for command in shown()) == 2
+    assert len(shown()) >= 9
+    assert sum(command[1] == "compare" for command in shown()) == 3
 
 
 def test_the_experiment_that_is_shown_is_one() -> None:
