@@ -1,4 +1,4 @@
-"""The commands of docs/evaluation.md and of the README are commands, the guide's experiment is one, and its workflow does what it shows."""
+"""What docs/evaluation.md and the README show is true: commands, the experiment in a file, the workflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tandem.evaluation.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE, README = (ROOT / "docs" / "evaluation.md").read_text(), (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", GUIDE, flags=re.DOTALL)
+_BLOCK = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
+BLOCKS = _BLOCK.findall(GUIDE)
 
 
 def workflow() -> list[dict[str, Any]]:
@@ -29,8 +30,8 @@ def workflow() -> list[dict[str, Any]]:
 
 def shown() -> list[list[str]]:
     """Every `tandem eval` command of the guide, its workflow and the README, without the program's name."""
-    texts = [block for language, block in BLOCKS if not language] + [step.get("run", "") for step in workflow()]
-    texts += re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
+    texts = [block for language, block in BLOCKS + _BLOCK.findall(README) if not language]
+    texts += [step.get("run", "") for step in workflow()]
     lines = [line for text in texts for line in re.findall(r"(?:tandem|tandem\.cli\.main) (eval .*?)\)?$", text, re.M)]
     return [shlex.split(line) for line in lines]
 
