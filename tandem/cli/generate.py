@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tandem.cli import options, rendering
 from tandem.errors import InvalidArgument, TandemError, Unavailable
+from tandem.evaluation.showing import TokenText
 from tandem.generation import Generation
 
 DEFAULT_ADDRESS = "127.0.0.1:7070"
@@ -124,7 +125,7 @@ def _show_rounds(generation: Generation, model: str | None) -> None:
         console.print(rendering.render_round(traced, token_text), highlight=False, soft_wrap=True)
 
 
-def token_text_of(model: str | None) -> rendering.TokenText:
+def token_text_of(model: str | None) -> TokenText:
     """What each token reads as, by the tokenizer of ``model`` (default: the shipped target); else its id."""
     from tandem.models import shipped
     from tandem.tokenization import Tokenizer

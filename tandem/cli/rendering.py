@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from rich.text import Text
 
+from tandem.evaluation.showing import TokenText, candidates
 from tandem.generation import Generation, Round, Usage
-
-TokenText = Callable[[int], str]
 
 ACCEPTED, REFUSED, EXTRA = "bold green", "red strike", "bold cyan"
 
@@ -53,20 +50,19 @@ def render_round(traced: Round, token_text: TokenText) -> Text:
         for token in traced.emitted_token_ids:
             text.append(_shown(token_text(token)), EXTRA)
         return text
-    paths = _candidates(traced)
-    taken = next((path for path in paths if _begins(path, traced, accepted)), None)
+    paths = candidates(traced)
     for index, path in enumerate(paths):
         if index:
             text.append("\n       ")
         text.append("drafted ", "dim")
         for depth, node in enumerate(path):
-            was_accepted = path is taken and depth < len(accepted)
+            was_accepted = not index and depth < len(accepted)
             text.append(_shown(token_text(traced.token_ids[node])), ACCEPTED if was_accepted else REFUSED)
-        if path is taken and traced.extra_token_id is not None:
+        if not index and traced.extra_token_id is not None:
             kind = "bonus" if len(accepted) == len(path) else "correction"
             text.append(_shown(token_text(traced.extra_token_id)), EXTRA)
             text.append(f" {kind}", "dim")
-        if path is taken:
+        if not index:
             text.append(
                 f"  {len(accepted)} of {len(path)} accepted,"
                 f" log-likelihood draft {traced.draft_joint_log_probs[path[-1]]:.2f}"
@@ -85,23 +81,3 @@ def legend() -> Text:
 
 def _shown(piece: str) -> str:
     return "".join(f"{character!r}"[1:-1] if not character.isprintable() else character for character in piece)
-
-
-def _candidates(traced: Round) -> list[tuple[int, ...]]:
-    """Paths of nodes from the root to each leaf, deepest first."""
-    inner = set(traced.parents)
-    paths = []
-    for leaf in range(len(traced.token_ids)):
-        if leaf in inner:
-            continue
-        path: list[int] = []
-        node = leaf
-        while node >= 0:
-            path.append(node)
-            node = traced.parents[node]
-        paths.append(tuple(reversed(path)))
-    return sorted(paths, key=len, reverse=True)
-
-
-def _begins(path: Sequence[int], traced: Round, accepted: Sequence[int]) -> bool:
-    return tuple(traced.token_ids[node] for node in path[: len(accepted)]) == tuple(accepted)
