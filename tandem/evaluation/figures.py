@@ -123,7 +123,7 @@ def figures_of(
         num_failed=sum(bool(record.error) for record in records),
         num_tokens=int(num_tokens.sum()),
         primary=primary,
-        scores={name: estimate(ratio, columns.scores[name], columns.scored[name]) for name in columns.scores},
+        scores={name: _score(columns.scores[name], columns.scored[name]) for name in columns.scores},
         output_perplexity=estimate(perplexity, counts["output_negative_log_likelihood"], num_tokens),
         output_perplexity_by_sample=estimate(np.mean, np.exp(means)) if len(means) else Estimate(float("nan")),
         block_efficiency=estimate(ratio, num_tokens, counts["num_target_passes"]),
@@ -141,6 +141,12 @@ def figures_of(
         verify_joules_per_token=_joules_per_token(turns, "verify_joules"),
         versus_baseline=None if baseline is None else _differences(records, baseline),
     )
+
+
+def _score(total: Floats, count: Floats) -> Estimate:
+    """Without an interval where all answers score alike: resampling them would claim to be certain."""
+    figure = estimate(ratio, total, count)
+    return Estimate(figure.value) if figure.low == figure.high else figure
 
 
 def _histogram(turns: Sequence[Turn]) -> tuple[int, ...]:

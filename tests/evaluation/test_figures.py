@@ -89,6 +89,12 @@ def test_a_block_that_was_resumed_counts_both_of_its_times() -> None:
     assert figures_of(records, {}, None, None).tokens_per_second.value == 10.0
 
 
+def test_a_score_that_is_alike_for_all_claims_no_certainty() -> None:
+    figures = figures_of([record(sample="a"), record(sample="b")], {}, "execution_accuracy", None)
+    assert figures.accuracy is not None
+    assert (figures.accuracy.value, figures.accuracy.low, figures.accuracy.high) == (1.0, None, None)
+
+
 def test_stages_are_medians_over_traced_rounds() -> None:
     rounds = [shown(stage_seconds={"draft": seconds, "forward": 1.0}) for seconds in (1.0, 5.0, 2.0)]
     assert figures_of([record(rounds=rounds)], {}, None, None).stage_seconds == {"draft": 2.0, "forward": 1.0}
