@@ -15,6 +15,8 @@ from orchestrator.openai.failures import BadRequest
 from tandem.errors import Cancelled
 
 MAX_BODY_BYTES = 8 << 20
+MAX_DISCARDED_BYTES = 64 << 20
+"""Of a body that is too large, before its connection is closed."""
 LARGE_BODY_BYTES = 64 << 10
 """Bodies from here on are read in another thread, so that nobody else waits for it."""
 
@@ -42,22 +44,21 @@ def parse(body: bytes, kind: type[Asked]) -> Asked:
 
 
 async def _read_body(request: Request) -> bytes:
-    told = request.headers.get("content-length", "0")
-    if told.isdecimal() and int(told) > MAX_BODY_BYTES:
-        raise _too_large()
+    """All of the body. What is too large is read on and thrown away: its sender is to see the answer, no reset."""
     body = bytearray()
+    num_bytes = 0
     try:
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise _too_large()
+            num_bytes += len(chunk)
+            if num_bytes <= MAX_BODY_BYTES:
+                body += chunk
+            elif num_bytes > MAX_DISCARDED_BYTES:
+                break
     except ClientDisconnect:
         raise Cancelled("the client left before its request was whole") from None
+    if num_bytes > MAX_BODY_BYTES:
+        raise BadRequest(f"the body is larger than {MAX_BODY_BYTES} bytes", code="body_too_large", status=413)
     return bytes(body)
-
-
-def _too_large() -> BadRequest:
-    return BadRequest(f"the body is larger than {MAX_BODY_BYTES} bytes", code="body_too_large", status=413)
 
 
 def _explain(error: ValidationError, kind: type[Body]) -> BadRequest:
