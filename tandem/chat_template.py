@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 import jinja2
 import jinja2.ext
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 
 from tandem.errors import InvalidArgument, ModelRefused
 from tandem.model_files import find_model_file
@@ -98,12 +100,32 @@ class _Generation(jinja2.ext.Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+class _Variables(Namespace):
+    """Jinja's ``namespace``, without names by which a template could reach Python's own attributes."""
+
+    def __init__(self, /, *given: Any, **named: Any) -> None:
+        variables = dict(*given, **named)
+        for name in variables:
+            _check_name(name)
+        super().__init__(variables)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+def _check_name(name: str) -> None:
+    if name.startswith("_"):
+        raise SecurityError(f"a template may not set {name!r}")
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise_exception
+    environment.globals["namespace"] = _Variables
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     return environment
 
