@@ -54,7 +54,8 @@ class Usage(Answer):
     num_draft_tokens: int
     num_target_passes: int
     output_perplexity: float | None = Field(description="exp of the mean negative log-likelihood under the target")
-    time_to_first_token_seconds: float = Field(description="of the first choice that had one")
+    time_to_first_token_seconds: float = Field(description="of the choice that had one first")
+    time_per_output_token_seconds: float = Field(description="mean, over the tokens after the first of their choice")
     draft_joules: float | None = None
     verify_joules: float | None = None
     joules_per_token: float | None = None

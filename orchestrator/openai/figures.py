@@ -15,7 +15,7 @@ from tandem.decoding.values import perplexity
 
 
 def usage_of(texts: Sequence[Text], num_choices: int) -> Usage:
-    """The usage of texts that have ended, ``num_choices`` a prompt. Times are those of the first to have one."""
+    """The usage of texts that have ended, ``num_choices`` a prompt."""
     found = [text.usage for text in texts if text.usage is not None]
     prompt_tokens = sum(usage.prompt_tokens for usage in found[::num_choices])
     completion_tokens = _sum(found, "completion_tokens")
@@ -43,6 +43,7 @@ def usage_of(texts: Sequence[Text], num_choices: int) -> Usage:
         num_target_passes=_sum(found, "num_target_passes"),
         output_perplexity=_finite_perplexity(log_likelihood, completion_tokens),
         time_to_first_token_seconds=min(usage.time_to_first_token_seconds for usage in found),
+        time_per_output_token_seconds=_time_per_token(found),
         draft_joules=draft_joules,
         verify_joules=verify_joules,
         joules_per_token=joules / completion_tokens if joules is not None and completion_tokens else None,
@@ -74,6 +75,12 @@ def _sum(found: Sequence[TextUsage], name: str) -> int:
 
 def _histograms(found: Sequence[TextUsage]) -> list[tuple[int, ...]]:
     return [usage.acceptance_histogram for usage in found]
+
+
+def _time_per_token(found: Sequence[TextUsage]) -> float:
+    num_tokens = sum(max(0, usage.completion_tokens - 1) for usage in found)
+    seconds = sum(usage.time_per_output_token_seconds * max(0, usage.completion_tokens - 1) for usage in found)
+    return seconds / num_tokens if num_tokens else 0.0
 
 
 def _finite_perplexity(negative_log_likelihood: float, num_tokens: int) -> float | None:
