@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -156,7 +157,7 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
 
 
 class _NamedRequests:
-    """Gives every answer the ``X-Request-Id`` that its request came with, or one of its own."""
+    """Gives every answer, and log line of its making, the ``X-Request-Id`` of its request, or one of its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -164,6 +165,8 @@ class _NamedRequests:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
         name = given if _REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
+
+        structlog.contextvars.bind_contextvars(request_id=name)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
+import structlog
 
 from orchestrator.openai.failures import error_answer, error_response
 from tandem.errors import (
@@ -153,3 +157,23 @@ async def test_a_reader_who_is_slow_pauses_nobody_else(stage: Stage) -> None:
     await until(lambda: len(door.draft.opened) == 4)
     assert (await asyncio.wait_for(door.complete(), 10)).status == 200
     await sleeping.leave()
+
+
+async def test_log_lines_of_a_request_have_its_id(stage: Stage) -> None:
+    door = await open_door(stage)
+    door.draft.refusal, door.draft.refuse_after = Unavailable("away"), 2
+    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as lines:
+        await door.complete({"X-Request-Id": "first"})
+        await door.complete({"X-Request-Id": "second"})
+    named = [line["request_id"] for line in lines if line["event"] == "placing the session anew"]
+    assert sorted(set(named)) == ["first", "second"]
+
+
+def test_the_log_of_a_process_has_them() -> None:
+    code = (
+        "import structlog\nfrom tandem.telemetry import configure_logging, logger\n"
+        "configure_logging('orchestrator')\n"
+        "structlog.contextvars.bind_contextvars(request_id='mine')\nlogger('here').info('hello')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stderr)["request_id"] == "mine"
