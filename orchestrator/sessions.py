@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from orchestrator.events import Event, Finished
+from orchestrator.leaving import Leaving
 from orchestrator.placement import accepted, weights_digest
 from orchestrator.records import SessionRecord, Setup
 from orchestrator.restoring import extended
@@ -22,7 +23,6 @@ from tandem.errors import (
     Cancelled,
     InvalidArgument,
     ModelRefused,
-    NotFound,
     Overloaded,
     TandemError,
     Unavailable,
@@ -68,7 +68,7 @@ class Sessions:
         self._defaults = defaults
         self._max_sessions = max_sessions
         self._followed: set[Session] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving = Leaving(around.store)
         self._draining = False
         self._left = asyncio.Event()
         """Set whenever the last session was left."""
@@ -203,11 +203,7 @@ class Sessions:
                 self._left.set()
             session.release()
             if not session.is_finished:
-                # The caller may have been cancelled, so this is not awaited here.
-                leave = self._pause if resumable else self._abandon
-                task = asyncio.create_task(leave(session), name=f"leave {session.session_id}")
-                self._leaving.add(task)
-                task.add_done_callback(self._leaving.discard)
+                self._leaving.leave(session, resumable=resumable)
 
     async def drain(self, patience_seconds: float) -> None:
         """Takes nothing new, lets what runs end for a while, then has the rest resumed elsewhere."""
@@ -219,7 +215,7 @@ class Sessions:
 
     async def close(self) -> None:
         """Waits for what was being written."""
-        await asyncio.gather(*self._leaving, return_exceptions=True)
+        await self._leaving.close()
 
     async def _idle(self, patience_seconds: float) -> None:
         """Waits until nobody follows a session, but not for longer than patience lasts."""
@@ -260,17 +256,3 @@ class Sessions:
                 if isinstance(event, Finished):
                     self._around.metrics.count_finished(event, time.monotonic() - session.arrived)
                 yield event
-
-    async def _pause(self, session: Session) -> None:
-        try:
-            await self._around.store.pause(session.session_id, session.claim.fence)
-        except Unavailable as error:
-            self._log.warning("a session left by its client keeps its longer expiry", reason=str(error))
-
-    async def _abandon(self, session: Session) -> None:
-        try:
-            await self._around.store.end(session.session_id, "cancelled", secrets.token_bytes(16))
-        except NotFound:
-            pass  # it was left before it was written
-        except Unavailable as error:
-            self._log.warning("a session whose client left expires instead of ending", reason=str(error))

@@ -151,12 +151,35 @@ async def test_a_session_cancelled_by_its_id_ends_the_stream_with_an_error(stage
     assert event["error"]["code"] == "cancelled"
 
 
-async def test_a_reader_who_is_slow_pauses_nobody_else(stage: Stage) -> None:
+async def test_a_client_that_does_not_read_pauses_its_own_text(stage: Stage) -> None:
     door = await open_door(stage)
-    sleeping = await door.connect(stream=True, n=4)
-    await until(lambda: len(door.draft.opened) == 4)
+    app = door.served.service._http._server.config.app
+    body = json.dumps({"prompt": [5, 6, 7], "max_tokens": 400, "stream": True}).encode()
+    full, gone, sent = asyncio.Event(), asyncio.Event(), []
+
+    async def receive() -> dict[str, Any]:
+        if not sent and not full.is_set():
+            full.set()
+            return {"type": "http.request", "body": body, "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+        if len(sent) > 3:
+            await gone.wait()  # as a server does while the window is full
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": [], "query_string": b""}
+    request = asyncio.create_task(app(scope, receive, send))  # type: ignore[operator, arg-type]
+    await until(lambda: len(sent) == 4)
+    await asyncio.sleep(0.2)
+    num_rounds = door.draft.num_rounds
+    assert num_rounds < 8  # what was shown, one in hand, and two that are not committed
     assert (await asyncio.wait_for(door.complete(), 10)).status == 200
-    await sleeping.leave()
+    gone.set()
+    await request
+    assert len(sent) < 8
+    await until(lambda: door.served.service._sessions.num_followed == 0)
 
 
 async def test_log_lines_of_a_request_have_its_id(stage: Stage) -> None:
