@@ -13,6 +13,8 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 def find_model_file(folder_or_hub_id: str | Path, file: str) -> Path | None:
     """Where a model's file lies, fetched first where the model is the hub's; None where the model has no such file.
 
+    Offline, a file of the hub's that was never fetched counts as one that the model does not have.
+
     Raises:
         ModelRefused: the name is neither a folder nor an id, or the hub does not answer.
     """

@@ -158,9 +158,13 @@ def _digest(definition: str) -> str:
 
 def _definition_path(folder_or_hub_id: str | Path) -> Path:
     path = find_model_file(folder_or_hub_id, "tokenizer.json")
-    if path is None:
+    if path is not None:
+        return path
+    if Path(folder_or_hub_id).expanduser().is_dir():
         raise ModelRefused(
             f"{folder_or_hub_id} has no tokenizer.json. Save the model's fast tokenizer there with its "
             "save_pretrained()"
         )
-    return path
+    raise ModelRefused(
+        f"no tokenizer.json for {folder_or_hub_id}: it is not a folder, and the Hugging Face hub did not give the file"
+    )
