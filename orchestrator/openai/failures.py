@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from starlette.responses import JSONResponse
 
@@ -26,27 +27,39 @@ CLIENT_CLOSED_REQUEST = 499
 
 _RETRY_AFTER_SECONDS = 1.0
 
-# The first class that fits: status, type, code, and whether the same request may succeed later.
-_TABLE: tuple[tuple[type[TandemError], int, str, str, bool], ...] = (
-    (InvalidArgument, 400, "invalid_request_error", "invalid_value", False),
-    (Overloaded, 429, "rate_limit_error", "overloaded", True),
-    (OutOfKV, 429, "rate_limit_error", "out_of_kv", True),
-    (Unavailable, 503, "service_unavailable_error", "unavailable", True),
-    (DeadlineExceeded, 504, "timeout_error", "deadline_exceeded", False),
-    (Cancelled, CLIENT_CLOSED_REQUEST, "invalid_request_error", "cancelled", False),
-    (NotFound, 404, "invalid_request_error", "not_found", False),
-    (Stale, 409, "invalid_request_error", "stale", False),
-    (DataLoss, 500, "server_error", "data_loss", False),
-    (TandemError, 500, "server_error", "internal_error", False),
+
+class _Row(NamedTuple):
+    kind: type[BaseException]
+    status: int
+    type: str
+    code: str
+    again: bool = False
+    """Whether the same request may succeed later."""
+
+
+# Read downwards: the first class that fits.
+_TABLE = (
+    _Row(InvalidArgument, 400, "invalid_request_error", "invalid_value"),
+    _Row(Overloaded, 429, "rate_limit_error", "overloaded", again=True),
+    _Row(OutOfKV, 429, "rate_limit_error", "out_of_kv", again=True),
+    _Row(Unavailable, 503, "service_unavailable_error", "unavailable", again=True),
+    _Row(DeadlineExceeded, 504, "timeout_error", "deadline_exceeded"),
+    _Row(Cancelled, CLIENT_CLOSED_REQUEST, "invalid_request_error", "cancelled"),
+    _Row(NotFound, 404, "invalid_request_error", "not_found"),
+    _Row(Stale, 409, "invalid_request_error", "stale"),
+    _Row(DataLoss, 500, "server_error", "data_loss"),
+    _Row(BaseException, 500, "server_error", "internal_error"),
 )
+
+_NAMES = {"method": "speculative.method"}
+"""Fields that have another name here than where they are checked."""
 
 
 class BadRequest(InvalidArgument):
     """A request refused for one parameter, by name."""
 
     def __init__(self, message: str, param: str | None = None, code: str = "invalid_value", status: int = 400) -> None:
-        super().__init__(message)
-        self.param = param
+        super().__init__(message, param or "")
         self.code = code
         self.status = status
 
@@ -55,23 +68,18 @@ class UnknownModel(NotFound):
     """Another model than the one served."""
 
 
-def status_of(error: BaseException) -> int:
-    """The HTTP status of an error; 500 for anything that is not a `TandemError`."""
-    if isinstance(error, BadRequest):
-        return error.status
-    return next((status for kind, status, *_ in _TABLE if isinstance(error, kind)), 500)
-
-
 def error_answer(error: BaseException) -> ErrorAnswer:
     """An error as OpenAI words it; without its text, which may hold anything, where it is not a `TandemError`."""
+    row = _row(error)
+    message = str(error) if isinstance(error, TandemError) else "an unexpected failure; the service's log has it"
+    code, param = row.code, None
+    if isinstance(error, InvalidArgument):
+        param = _NAMES.get(error.field, error.field) or None
     if isinstance(error, BadRequest):
-        return refusal(str(error), "invalid_request_error", error.code, error.param)
-    if isinstance(error, UnknownModel):
-        return refusal(str(error), "invalid_request_error", "model_not_found", "model")
-    for kind, _, type_, code, _ in _TABLE:
-        if isinstance(error, kind):
-            return refusal(str(error), type_, code)
-    return refusal("an unexpected failure; the service's log has it", "server_error", "internal_error")
+        code = error.code
+    elif isinstance(error, UnknownModel):
+        code, param = "model_not_found", "model"
+    return refusal(message, row.type, code, param)
 
 
 def refusal(message: str, type_: str, code: str, param: str | None = None) -> ErrorAnswer:
@@ -81,7 +89,12 @@ def refusal(message: str, type_: str, code: str, param: str | None = None) -> Er
 
 def error_response(error: BaseException) -> JSONResponse:
     """The whole answer to a request that failed; ``Retry-After`` where the same request may succeed later."""
-    headers = {}
-    if any(again for kind, *_, again in _TABLE if isinstance(error, kind)):
-        headers["Retry-After"] = str(math.ceil(retry_after_of(error) or _RETRY_AFTER_SECONDS))
-    return JSONResponse(error_answer(error).model_dump(), status_of(error), headers)
+    row = _row(error)
+    status = error.status if isinstance(error, BadRequest) else row.status
+    seconds = math.ceil(retry_after_of(error) or _RETRY_AFTER_SECONDS)
+    headers = {"Retry-After": str(seconds)} if row.again else None
+    return JSONResponse(error_answer(error).model_dump(), status, headers)
+
+
+def _row(error: BaseException) -> _Row:
+    return next(row for row in _TABLE if isinstance(error, row.kind))

@@ -120,22 +120,24 @@ async def test_what_is_not_served_is_refused_by_name(door: Door) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
+    ("fields", "param", "expected"),
     [
-        ({"prompt": [320]}, "prompt token 0 is 320"),
-        ({"prompt": [-1]}, "prompt token 0 is -1"),
-        ({"prompt": [5] * 512}, "prompt has 512 tokens"),
-        ({"prompt": [[5], [5] * 512]}, "prompt has 512 tokens"),
-        ({"max_tokens": 506}, "max_tokens is 506"),
-        ({"max_tokens": 2**70}, "max_tokens is"),
-        ({"stop": [""]}, "stop string"),
-        ({"stop": ["x"] * 17}, "17 stop strings"),
-        ({"speculative": {"method": "telepathy"}}, "mtad"),
+        ({"prompt": [320]}, "prompt", "prompt token 0 is 320"),
+        ({"prompt": [-1]}, "prompt", "prompt token 0 is -1"),
+        ({"prompt": [5] * 512}, "prompt", "prompt has 512 tokens"),
+        ({"prompt": [[5], [5] * 512]}, "prompt", "prompt has 512 tokens"),
+        ({"max_tokens": 506}, "max_tokens", "max_tokens is 506"),
+        ({"max_tokens": 2**70}, "max_tokens", "max_tokens is"),
+        ({"stop": [""]}, "stop", "stop string"),
+        ({"stop": ["x"] * 17}, "stop", "17 stop strings"),
+        ({"speculative": {"method": "telepathy"}}, "speculative.method", "mtad"),
     ],
 )
-async def test_what_the_models_cannot_take_is_refused(door: Door, fields: dict[str, Any], expected: str) -> None:
+async def test_what_the_models_cannot_take_is_refused(
+    door: Door, fields: dict[str, Any], param: str, expected: str
+) -> None:
     answer = await door.complete(**fields)
-    assert (answer.status, answer.error["code"]) == (400, "invalid_value")
+    assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "invalid_value", param)
     assert expected in answer.error["message"]
     assert not door.draft.opened
 
