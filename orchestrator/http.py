@@ -1,4 +1,4 @@
-"""The HTTP door, in the same event loop: metrics and probes. Other doors add their routes to the same application."""
+"""The HTTP server, in the same event loop: metrics and probes, and whatever doors add to the same application."""
 
 from __future__ import annotations
 

@@ -12,12 +12,15 @@ from prometheus_client import CollectorRegistry
 
 from orchestrator.http import HttpServer, application
 from orchestrator.metrics import Metrics
+from orchestrator.openai.door import OpenAIDoor
+from orchestrator.openai.served import ServedModel
 from orchestrator.placement import Placement, accepted
 from orchestrator.servicer import GenerationServicer
 from orchestrator.session import Surroundings
 from orchestrator.session_store import SessionStore
 from orchestrator.sessions import Sessions
 from orchestrator.settings import OrchestratorSettings
+from tandem.chat_template import ChatTemplate
 from tandem.decoding.methods import METHODS
 from tandem.decoding.rng import DRAWING_VERSION
 from tandem.errors import Unavailable
@@ -40,10 +43,10 @@ class Orchestrator:
     grpc_name = "tandem.v1.GenerationService"
 
     def __init__(self, settings: OrchestratorSettings, registry: CollectorRegistry) -> None:
-        """Reads the tokenizer; connects to nothing yet.
+        """Reads the tokenizer and its chat template; connects to nothing yet.
 
         Raises:
-            ModelRefused: there is no tokenizer where the settings say.
+            ModelRefused: there is no tokenizer where the settings say, or its chat template cannot be used.
             InvalidArgument: a setting cannot be used.
         """
         self._settings = settings
@@ -54,7 +57,10 @@ class Orchestrator:
         self._placement = Placement(tokenizer, settings.verify, settings.draft)
         around = Surroundings(self._store, self._placement, tokenizer, Metrics(registry), settings.patience)
         self._sessions = Sessions(around, settings.defaults, settings.max_sessions)
-        self._http = HttpServer(application(registry, self._why_not_ready), settings.host, settings.http_port)
+        template = ChatTemplate.from_pretrained(self._tokenizer_name)
+        door = OpenAIDoor(self._sessions, tokenizer, template, self._served)
+        app = application(registry, self._why_not_ready, door.routes())
+        self._http = HttpServer(app, settings.host, settings.http_port)
         self._instance_id = secrets.token_hex(8)
         self._lifecycle: Lifecycle = "starting"
         self._log = logger("orchestrator")
@@ -85,6 +91,11 @@ class Orchestrator:
             dtype=served.dtype if served else "",
             num_sessions=self._sessions.num_followed,
         )
+
+    def _served(self) -> ServedModel:
+        links = accepted(self._placement.draft_links)
+        drafts = [link.description for link in links if link.description is not None]
+        return ServedModel.of(self.describe(), drafts, self._settings.model_name)
 
     async def start(self) -> None:
         """Waits for the store and for a verify replica, and for a while for the other replicas.

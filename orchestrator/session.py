@@ -19,7 +19,7 @@ from orchestrator.session_store import SessionStore
 from orchestrator.standing import HOPELESS, Standing
 from tandem.cut import Cut
 from tandem.decoding.methods import method
-from tandem.decoding.values import Outcome
+from tandem.decoding.values import Decoding, Outcome
 from tandem.errors import Cancelled, OutOfKV, Overloaded, Stale, TandemError, Unavailable
 from tandem.generation import FinishReason
 from tandem.telemetry import logger
@@ -96,6 +96,16 @@ class Session:
         self._log = logger("orchestrator.session").bind(session_id=record.session_id)
 
     @property
+    def prompt_token_ids(self) -> tuple[int, ...]:
+        """The prompt as the target reads it."""
+        return self._record.token_ids[: self._record.setup.prompt_length]
+
+    @property
+    def decoding(self) -> Decoding:
+        """All that decides its text."""
+        return self._record.setup.decoding
+
+    @property
     def is_finished(self) -> bool:
         """The text has ended."""
         return self._finished is not None
@@ -112,8 +122,7 @@ class Session:
             await self._ensure_placed()
         else:
             self._finish(self._record.ended, self._record.stop)
-        setup = self._record.setup
-        yield Started(self.session_id, self._record.token_ids[: setup.prompt_length], setup.decoding)
+        yield Started(self.session_id, self.prompt_token_ids, self.decoding)
         position, characters = self.text.show_rest()
         if position < self.text.position:
             tokens = tuple(self.text.token_ids[position:])

@@ -8,8 +8,10 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.events import Event, Finished
+from orchestrator.leaving import Leaving
 from orchestrator.placement import accepted, weights_digest
 from orchestrator.records import SessionRecord, Setup
 from orchestrator.restoring import extended
@@ -17,7 +19,14 @@ from orchestrator.session import Session, Surroundings
 from tandem.decoding.methods import method
 from tandem.decoding.rng import DRAWING_VERSION
 from tandem.decoding.values import MAX_TOKENS, Fence, RunningDigest, Speculation
-from tandem.errors import Cancelled, ModelRefused, Overloaded, TandemError, Unavailable
+from tandem.errors import (
+    Cancelled,
+    InvalidArgument,
+    ModelRefused,
+    Overloaded,
+    TandemError,
+    Unavailable,
+)
 from tandem.generation import Options
 from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
 from tandem.rpc.status import code_of
@@ -47,6 +56,8 @@ class GenerationRequest:
     arrived: float
     """By `time.monotonic`, as the deadline."""
     deadline: float | None = None
+    add_special_tokens: bool = True
+    """Whether the tokenizer adds those that begin a text; the text of a chat template brings its own."""
 
 
 class Sessions:
@@ -57,7 +68,7 @@ class Sessions:
         self._defaults = defaults
         self._max_sessions = max_sessions
         self._followed: set[Session] = set()
-        self._pausing: set[asyncio.Task[None]] = set()
+        self._leaving = Leaving(around.store)
         self._draining = False
         self._left = asyncio.Event()
         """Set whenever the last session was left."""
@@ -68,13 +79,30 @@ class Sessions:
         """Sessions with a client."""
         return len(self._followed)
 
+    def admit(self, count: int = 1) -> None:
+        """Whether so many more sessions may begin.
+
+        Raises:
+            Unavailable: this orchestrator is stopping. Overloaded: too many are being generated.
+            InvalidArgument: so many are never generated at once.
+        """
+        if self._draining:
+            raise Unavailable("this orchestrator is stopping; ask another")
+        if count > self._max_sessions:
+            raise InvalidArgument(f"{count} texts were asked for; at most {self._max_sessions} are generated at once")
+        if len(self._followed) + count > self._max_sessions:
+            raise Overloaded(
+                f"{len(self._followed)} sessions are being generated; at most {self._max_sessions} are at once",
+                RETRY_AFTER_SECONDS,
+            )
+
     async def start(self, request: GenerationRequest) -> Session:
         """A new session, not yet written anywhere: all of the request has been found servable.
 
         Raises:
             InvalidArgument: it cannot be served as asked. Overloaded: not now. Unavailable: no verify replica.
         """
-        self._admit()
+        self.admit()
         options = request.options
         stop = checked_stop(options.get("stop"))
         # What no model could serve is refused at once, whatever is alive.
@@ -83,7 +111,7 @@ class Sessions:
             checked_prompt(request.prompt, ANY_MODEL)
         drafted = not method(speculation.method).target_only
         limits = await self._limits(drafted)
-        prompt = checked_prompt(await self._tokens(request.prompt), limits)
+        prompt = checked_prompt(await self._tokens(request), limits)
         decoding = decoding_for(options, len(prompt), limits, self._defaults)
         tokenizer = self._around.tokenizer
         record = SessionRecord(
@@ -121,7 +149,7 @@ class Sessions:
         Raises:
             NotFound: no such session. Stale: the position lies past its text. DataLoss: the client's text is another.
         """
-        self._admit()
+        self.admit()
         record = await self._around.store.read(session_id)
         setup, tokenizer = record.setup, self._around.tokenizer
         if (setup.tokenizer_digest, setup.drawing_version) != (tokenizer.digest, DRAWING_VERSION):
@@ -154,8 +182,11 @@ class Sessions:
         return await self._around.store.read(session_id)
 
     @asynccontextmanager
-    async def follow(self, session: Session) -> AsyncIterator[AsyncIterator[Event]]:
-        """The events of a session, for as long as somebody reads them. One left before its end can be resumed."""
+    async def follow(self, session: Session, *, resumable: bool = True) -> AsyncIterator[AsyncIterator[Event]]:
+        """The events of a session, for as long as somebody reads them.
+
+        One that is left before its end can be resumed for a while, or is cancelled where nobody could resume it.
+        """
         metrics = self._around.metrics
         self._followed.add(session)
         metrics.running.inc()
@@ -172,10 +203,7 @@ class Sessions:
                 self._left.set()
             session.release()
             if not session.is_finished:
-                # The caller may have been cancelled, so this is not awaited here.
-                task = asyncio.create_task(self._pause(session), name=f"pause {session.session_id}")
-                self._pausing.add(task)
-                task.add_done_callback(self._pausing.discard)
+                self._leaving.leave(session, resumable=resumable)
 
     async def drain(self, patience_seconds: float) -> None:
         """Takes nothing new, lets what runs end for a while, then has the rest resumed elsewhere."""
@@ -187,7 +215,7 @@ class Sessions:
 
     async def close(self) -> None:
         """Waits for what was being written."""
-        await asyncio.gather(*self._pausing, return_exceptions=True)
+        await self._leaving.close()
 
     async def _idle(self, patience_seconds: float) -> None:
         """Waits until nobody follows a session, but not for longer than patience lasts."""
@@ -195,14 +223,6 @@ class Sessions:
         if self._followed:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._left.wait(), patience_seconds)
-
-    def _admit(self) -> None:
-        if self._draining:
-            raise Unavailable("this orchestrator is stopping; ask another")
-        if len(self._followed) >= self._max_sessions:
-            raise Overloaded(
-                f"{len(self._followed)} sessions are being generated, as many as allowed", RETRY_AFTER_SECONDS
-            )
 
     async def _limits(self, drafted: bool) -> Limits:
         placement = self._around.placement
@@ -221,12 +241,14 @@ class Sessions:
         link = self._around.placement.verify_for(None)
         return (weights_digest(link) if link else None) or ""
 
-    async def _tokens(self, prompt: str | tuple[int, ...]) -> Sequence[int]:
+    async def _tokens(self, request: GenerationRequest) -> Sequence[int]:
+        prompt = request.prompt
         if not isinstance(prompt, str):
             return prompt
-        if len(prompt) < LONG_TEXT:
-            return self._around.tokenizer.encode(prompt) if prompt else ()
-        return await asyncio.to_thread(self._around.tokenizer.encode, prompt)
+        if not prompt:
+            return ()
+        encode = partial(self._around.tokenizer.encode, prompt, add_special_tokens=request.add_special_tokens)
+        return encode() if len(prompt) < LONG_TEXT else await asyncio.to_thread(encode)
 
     async def _watched(self, session: Session) -> AsyncGenerator[Event]:
         async with aclosing(session.events()) as events:
@@ -234,9 +256,3 @@ class Sessions:
                 if isinstance(event, Finished):
                     self._around.metrics.count_finished(event, time.monotonic() - session.arrived)
                 yield event
-
-    async def _pause(self, session: Session) -> None:
-        try:
-            await self._around.store.pause(session.session_id, session.claim.fence)
-        except Unavailable as error:
-            self._log.warning("a session left by its client keeps its longer expiry", reason=str(error))

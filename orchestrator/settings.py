@@ -24,7 +24,14 @@ class OrchestratorSettings(ServiceSettings):
     draft: Addresses = Field((), description="addresses of the draft replicas; none: the target decodes alone")
     tokenizer: str | None = Field(None, description="model folder or Hugging Face id; the shipped target if not given")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="session store")
-    http_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 picks a free one")
+    http_port: int = Field(
+        0, ge=0, le=65535, description="port of the OpenAI-compatible API, /metrics and probes; 0 picks a free one"
+    )
+    model_name: str | None = Field(
+        None,
+        min_length=1,
+        description="the model's id over HTTP; if not given, its own, or the last part of its folder",
+    )
 
     method: str = Field("mtad", description="decoding method of requests that name none")
     draft_length: int = Field(4, description="tokens drafted a round, where a request does not say")

@@ -27,6 +27,11 @@ class TandemError(Exception):
 class InvalidArgument(TandemError):
     """The request cannot be served as asked; nothing was changed."""
 
+    def __init__(self, message: str, field: str = "") -> None:
+        """``field``: the field of the request that is to blame, where it is one and is known here."""
+        super().__init__(message)
+        self.field = field
+
 
 class ModelRefused(InvalidArgument):
     """A model that will not be loaded, or a pair that will not be matched."""

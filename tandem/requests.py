@@ -36,12 +36,14 @@ def checked_prompt(token_ids: Sequence[int], limits: Limits) -> tuple[int, ...]:
         InvalidArgument: it is empty, or an id is out of range.
     """
     if not token_ids:
-        raise InvalidArgument("the prompt is empty; expected at least one token")
+        raise InvalidArgument("the prompt is empty; expected at least one token", "prompt")
     if len(token_ids) > MAX_TOKENS:
-        raise InvalidArgument(f"the prompt has {len(token_ids)} tokens; at most {MAX_TOKENS} are accepted")
+        raise InvalidArgument(f"the prompt has {len(token_ids)} tokens; at most {MAX_TOKENS} are accepted", "prompt")
     for index, token in enumerate(token_ids):
         if not 0 <= token < limits.vocab_size:
-            raise InvalidArgument(f"prompt token {index} is {token}; expected an id from 0 to {limits.vocab_size - 1}")
+            raise InvalidArgument(
+                f"prompt token {index} is {token}; expected an id from 0 to {limits.vocab_size - 1}", "prompt"
+            )
     return tuple(token_ids)
 
 
@@ -99,10 +101,12 @@ def checked_stop(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
     if len(strings) > _MAX_STOPS:
-        raise InvalidArgument(f"{len(strings)} stop strings were given; at most {_MAX_STOPS} are accepted")
+        raise InvalidArgument(f"{len(strings)} stop strings were given; at most {_MAX_STOPS} are accepted", "stop")
     for string in strings:
         if not 1 <= len(string) <= _MAX_STOP_CHARACTERS:
-            raise InvalidArgument(f"a stop string has {len(string)} characters; expected 1 to {_MAX_STOP_CHARACTERS}")
+            raise InvalidArgument(
+                f"a stop string has {len(string)} characters; expected 1 to {_MAX_STOP_CHARACTERS}", "stop"
+            )
     return strings
 
 
@@ -112,13 +116,15 @@ def _max_tokens(asked: int | None, num_prompt_tokens: int, speculation: Speculat
     if room < 1:
         raise InvalidArgument(
             f"the prompt has {num_prompt_tokens} tokens; with a draft length of {speculation.draft_length} the models "
-            f"take at most {limits.max_positions - speculation.draft_length - 1}"
+            f"take at most {limits.max_positions - speculation.draft_length - 1}",
+            "prompt",
         )
     if asked is None:
         return min(_DEFAULT_MAX_TOKENS, room)
     if not 1 <= asked <= room:
         raise InvalidArgument(
             f"max_tokens is {asked}; expected 1 to {room}, which is what the models can still hold after a prompt of "
-            f"{num_prompt_tokens} tokens"
+            f"{num_prompt_tokens} tokens",
+            "max_tokens",
         )
     return asked

@@ -40,7 +40,10 @@ COUNTS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 
 
 def configure_logging(role: str, level: str = "info") -> None:
-    """Sends JSON lines to stderr: time, level, role, event, fields. Warnings of libraries come the same way."""
+    """Sends JSON lines to stderr: time, level, role, event, fields. Warnings of libraries come the same way.
+
+    Fields bound as structlog's context variables stand in every line of the task that bound them, and of its children.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
 
     # Bound here, not in a context variable: lines of the model thread carry the role too.
@@ -49,6 +52,7 @@ def configure_logging(role: str, level: str = "info") -> None:
 
     shared: list[structlog.typing.Processor] = [
         with_role,
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

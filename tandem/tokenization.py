@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import tokenizers
 
 from tandem.errors import ModelRefused
+from tandem.model_files import find_model_file
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -55,9 +54,9 @@ class Tokenizer:
         """What the tokenizer does, as hexadecimal SHA-256; see ``tokenizer_digest``."""
         return self._digest
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``, with the special tokens that the tokenizer adds by itself."""
-        return list(self._tokenizer.encode(text).ids)
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of ``text``, with the special tokens that the tokenizer adds by itself unless told not to."""
+        return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of ``token_ids``, special tokens left out."""
@@ -158,23 +157,14 @@ def _digest(definition: str) -> str:
 
 
 def _definition_path(folder_or_hub_id: str | Path) -> Path:
-    name = str(folder_or_hub_id)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise ModelRefused(
-                f"{name} has no tokenizer.json. Save the model's fast tokenizer there with its save_pretrained()"
-            )
+    path = find_model_file(folder_or_hub_id, "tokenizer.json")
+    if path is not None:
         return path
-    if not _HUB_ID.fullmatch(name):
-        raise ModelRefused(f"{name} is neither a folder nor a Hugging Face model id")
-    import huggingface_hub  # takes a moment to import, and most models are folders
-
-    try:
-        return Path(huggingface_hub.hf_hub_download(name, "tokenizer.json"))
-    except Exception as error:  # every failure of a download means the same to the caller
+    if Path(folder_or_hub_id).expanduser().is_dir():
         raise ModelRefused(
-            f"no tokenizer.json for {name}: it is not a folder, and the Hugging Face hub did not give the file "
-            f"({type(error).__name__})"
-        ) from error
+            f"{folder_or_hub_id} has no tokenizer.json. Save the model's fast tokenizer there with its "
+            "save_pretrained()"
+        )
+    raise ModelRefused(
+        f"no tokenizer.json for {folder_or_hub_id}: it is not a folder, and the Hugging Face hub did not give the file"
+    )

@@ -22,7 +22,9 @@ def up(
     dtype: options.Dtype = "auto",
     host: Annotated[str, typer.Option(help="Interface of the orchestrators; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="First orchestrator's gRPC port; 0 picks free ones.")] = 7070,
-    http_port: Annotated[int, typer.Option(help="First orchestrator's HTTP port; 0 picks free ones.")] = 8080,
+    http_port: Annotated[
+        int, typer.Option(help="First orchestrator's port of the OpenAI-compatible API; 0 picks free ones.")
+    ] = 8080,
     redis_url: Annotated[str | None, typer.Option(help="A running Redis; started here if not given.")] = None,
     drafts: Annotated[int, typer.Option(help="Number of draft processes.")] = 1,
     verifies: Annotated[int, typer.Option(help="Number of verify processes.")] = 1,

@@ -146,4 +146,4 @@ def method(name: str) -> Method:
     try:
         return METHODS[name]
     except KeyError:
-        raise InvalidArgument(f"unknown method {name!r}; expected one of: {', '.join(METHODS)}") from None
+        raise InvalidArgument(f"unknown method {name!r}; expected one of: {', '.join(METHODS)}", "method") from None

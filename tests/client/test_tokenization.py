@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +115,15 @@ def test_a_model_without_a_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelRefused, match="does not define"):
         Tokenizer.from_pretrained(tmp_path)
+
+
+def test_a_model_of_the_hub_that_cannot_be_had_is_refused_by_name() -> None:
+    code = (
+        "from tandem.chat_template import ChatTemplate\nfrom tandem.tokenization import Tokenizer\n"
+        "assert ChatTemplate.from_pretrained('nobody/nothing') is None\n"
+        "try: Tokenizer.from_pretrained('nobody/nothing')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith("ModelRefused no tokenizer.json for nobody/nothing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -30,6 +31,12 @@ def commands(program: str) -> list[list[str]]:
     return found
 
 
+def here(text: str, stack: Up) -> str:
+    """The text, with the addresses of the stack that runs."""
+    told = stack.told
+    return text.replace("localhost:7070", told["grpc"][0]).replace("http://localhost:8080", told["http"][0])
+
+
 def test_every_make_target_exists() -> None:
     targets = [command[1] for command in commands("make ")]
     assert {"demo", "test", "setup"} <= set(targets)
@@ -49,11 +56,26 @@ def test_the_generate_command_streams_a_text(stack: Up) -> None:
         assert "seed 1" in result.stderr
 
 
-def test_the_python_example_runs(stack: Up, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_python_examples_run(stack: Up, capsys: pytest.CaptureFixture[str], number: int) -> None:
     examples = [block for language, block in BLOCKS if language == "python"]
-    assert len(examples) == 1
-    exec(compile(examples[0].replace("localhost:7070", stack.told["grpc"][0]), "README.md", "exec"), {})
+    assert len(examples) == 2
+    exec(compile(here(examples[number], stack), "README.md", "exec"), {})
     assert capsys.readouterr().out.strip()
+
+
+def test_the_curl_commands_answer(stack: Up) -> None:
+    calls = commands("curl")
+    assert len(calls) == 3
+    for call in calls:
+        done = subprocess.run([here(word, stack) for word in call], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "error" not in done.stdout
+        if "-sN" in call:
+            assert done.stdout.endswith("data: [DONE]\n\n")
+            assert '"method":"autoregressive"' in done.stdout
+        else:
+            assert json.loads(done.stdout)["object"] in ("text_completion", "list")
 
 
 @pytest.mark.parametrize("service", ["verify_service", "draft_service", "orchestrator"])

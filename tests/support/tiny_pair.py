@@ -10,6 +10,8 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+from tests.support.chat_templates import CHATML
+
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
@@ -87,6 +89,7 @@ def make_tiny_pair(folder: Path) -> tuple[Path, Path]:
     draft.load_state_dict({name: weights[name] for name in draft.state_dict()})
     target.save_pretrained(target_folder)
     draft.save_pretrained(draft_folder)
+    (target_folder / "chat_template.jinja").write_text(CHATML)
     return target_folder, draft_folder
 
 

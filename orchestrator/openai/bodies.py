@@ -1,0 +1,135 @@
+"""What the door takes: every parameter is honoured, or refused by name. Values are strict: ``"5"`` is not 5."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.openai.unserved import check_served, unserved
+from tandem.decoding.values import MAX_BEAM_WIDTH, MAX_DRAFT_LENGTH
+from tandem.generation import Options
+
+MAX_CHOICES = 128
+"""Texts of one request: prompts × n."""
+
+
+class Body(BaseModel):
+    """Base: frozen, strict, no field it does not know."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _check_served(cls, value: Any, info: ValidationInfo) -> Any:
+        check_served(cls.model_fields[info.field_name or ""], value)
+        return value
+
+
+class Speculative(Body):
+    """How tokens are drafted and judged; what is left out is the server's default."""
+
+    method: str | None = Field(None, max_length=64, description="decoding method by name")
+    num_speculative_tokens: int | None = Field(
+        None, ge=1, le=MAX_DRAFT_LENGTH, description="tokens drafted a round (the draft length)"
+    )
+    beam_width: int | None = Field(None, ge=1, le=MAX_BEAM_WIDTH, description="beams a round")
+    accept_threshold: float | None = Field(None, gt=0, lt=1, description="acceptance threshold of the method")
+
+
+_DEFAULT = Speculative.model_validate({})
+
+
+class StreamOptions(Body):
+    """What a stream carries beside the text."""
+
+    include_usage: bool | None = Field(None, description="a last chunk with the usage, no choices in it")
+    include_obfuscation: Any = unserved(False)
+
+
+def _speculation(value: Any) -> Any:
+    if value is False:
+        return {"method": "autoregressive"}
+    if value is True:
+        raise PydanticCustomError("speculative", "is true; expected false (plain decoding) or an object")
+    return value
+
+
+def _strings(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Sampled(Body):
+    """What both kinds of request share."""
+
+    model: str | None = Field(None, description="the served model's id, or left out")
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES, description="choices of each prompt, 1 unless given")
+    max_tokens: int | None = Field(
+        None, ge=1, description="tokens to generate at most; 256, or what fits, unless given"
+    )
+    temperature: float | None = Field(None, ge=0, le=10, description="0 is greedy; 1 unless given")
+    top_p: float | None = Field(None, gt=0, le=1, description="1 is off; 0.9 unless given")
+    top_k: int | None = Field(None, ge=0, le=1_000_000, description="0 is off; 10 unless given")
+    min_p: float | None = Field(None, ge=0, le=1, description="0 (off) unless given")
+    seed: int | None = Field(
+        None, ge=0, lt=1 << 64, description="of the first choice; the next has seed + 1; drawn, and told, unless given"
+    )
+    stop: Annotated[list[str], BeforeValidator(_strings, json_schema_input_type=str | list[str])] | None = Field(
+        None, description="a string, or up to 16, before which the text ends"
+    )
+    ignore_eos: bool | None = Field(None, description="passes over end tokens")
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    speculative: Annotated[
+        Speculative | None,
+        BeforeValidator(_speculation, json_schema_input_type=Literal[False] | Speculative | None),
+    ] = Field(None, description="false: plain decoding; an object: how to draft and judge")
+    user: str | None = Field(None, description="decides nothing")
+    safety_identifier: str | None = Field(None, description="decides nothing")
+    prompt_cache_key: str | None = Field(None, description="decides nothing")
+
+    presence_penalty: Any = unserved(0)
+    frequency_penalty: Any = unserved(0)
+    repetition_penalty: Any = unserved(1)
+    logit_bias: Any = unserved({})
+    response_format: Any = unserved({"type": "text"})
+
+    @model_validator(mode="after")
+    def _check(self) -> Sampled:
+        if self.stream_options is not None and not self.stream:
+            raise PydanticCustomError("stream_options", "stream_options is given without stream; leave it out")
+        return self
+
+    @property
+    def num_choices(self) -> int:
+        """Of each prompt."""
+        return self.n or 1
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def most_tokens(self) -> int | None:
+        """Tokens to generate at most, by whichever name."""
+        return self.max_tokens
+
+    @property
+    def options(self) -> Options:
+        """As the session layer takes them, without the seed."""
+        speculative = self.speculative or _DEFAULT
+        return Options(
+            method=speculative.method,
+            draft_length=speculative.num_speculative_tokens,
+            beam_width=speculative.beam_width,
+            threshold=speculative.accept_threshold,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            max_tokens=self.most_tokens,
+            stop=self.stop,
+            ignore_eos=bool(self.ignore_eos),
+        )

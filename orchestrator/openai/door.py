@@ -1,0 +1,176 @@
+"""The routes of the OpenAI-compatible door: read, check, run, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orchestrator.openai.answers import Model, ModelList
+from orchestrator.openai.bodies import Sampled
+from orchestrator.openai.chat_body import ChatCompletionRequest
+from orchestrator.openai.completion_body import CompletionRequest
+from orchestrator.openai.delivery import Delivery, Streamed, Whole, logged
+from orchestrator.openai.failures import BadRequest, UnknownModel, error_response, refusal
+from orchestrator.openai.openapi import document
+from orchestrator.openai.parsing import read_request
+from orchestrator.openai.served import ServedModel
+from orchestrator.openai.shapes import ChatShape, CompletionShape, Shape
+from orchestrator.openai.texts import Asked, begin
+from orchestrator.sessions import Sessions
+from tandem.chat_template import ChatTemplate
+from tandem.tokenization import Tokenizer
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class OpenAIDoor:
+    """The handlers. They hold nothing between requests."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        served: Callable[[], ServedModel],
+    ) -> None:
+        """``template``: the model's own, None where it has none; ``served``: the model as it is served now."""
+        self._sessions = sessions
+        self._tokenizer = tokenizer
+        self._template = template
+        self._served = served
+        self._created = int(time.time())
+
+    def routes(self) -> list[BaseRoute]:
+        """``/v1/…`` and ``/openapi.json``."""
+        routes = [
+            Route("/completions", _answering(self._complete), methods=["POST"]),
+            Route("/chat/completions", _answering(self._chat), methods=["POST"]),
+            Route("/models", _answering(self._models)),
+            Route("/models/{model:path}", _answering(self._model)),
+        ]
+        v1 = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
+        v1.router.redirect_slashes = False
+        return [Mount("/v1", _NamedRequests(v1)), Route("/openapi.json", self._openapi)]
+
+    async def _complete(self, request: Request) -> Response:
+        arrived = time.monotonic()
+        body = await read_request(request, CompletionRequest)
+        served = self._check_model(body)
+        with_log_probs = body.logprobs is not None
+        echoed: list[str] = []
+        if body.echo:
+            prompts = await asyncio.to_thread(lambda: [self._as_text(prompt) for prompt in body.prompt])
+            echoed = [prompt for prompt in prompts for _ in range(body.num_choices)]
+        asked = Asked(body.prompt, body.num_choices, body.options, body.seed)
+        return await self._deliver(body, asked, CompletionShape(with_log_probs, echoed), served, arrived)
+
+    async def _chat(self, request: Request) -> Response:
+        arrived = time.monotonic()
+        body = await read_request(request, ChatCompletionRequest)
+        served = self._check_model(body)
+        template = self._template
+        if template is None:
+            raise BadRequest(
+                f"{served.id} has no chat template, so that nobody knows how it reads conversations; write the prompt "
+                "yourself and send it to /v1/completions",
+                "messages",
+                "no_chat_template",
+            )
+        messages = [{"role": message.role, "content": message.content} for message in body.messages]
+        # A template is a program of unknown length: it runs where nobody waits for it.
+        prompt = await asyncio.to_thread(template.render, messages)
+        asked = Asked([prompt], body.num_choices, body.options, body.seed, add_special_tokens=False)
+        return await self._deliver(body, asked, ChatShape(bool(body.logprobs)), served, arrived)
+
+    async def _models(self, request: Request) -> Response:
+        return JSONResponse(ModelList(data=[self._described()]).model_dump())
+
+    async def _model(self, request: Request) -> Response:
+        self._check_name(request.path_params["model"])
+        return JSONResponse(self._described().model_dump())
+
+    async def _openapi(self, request: Request) -> Response:
+        return JSONResponse(document())
+
+    async def _deliver(
+        self, body: Sampled, asked: Asked, shape: ChatShape | CompletionShape, served: ServedModel, arrived: float
+    ) -> Delivery:
+        tokenizer = self._tokenizer if shape.with_log_probs else None
+        texts = await begin(self._sessions, asked, arrived, tokenizer)
+        answered: Shape = shape
+        if body.stream:
+            return Streamed(
+                self._sessions, texts, answered, served, asked.num_choices, include_usage=body.include_usage
+            )
+        return Whole(self._sessions, texts, answered, served, asked.num_choices)
+
+    def _check_model(self, body: Sampled) -> ServedModel:
+        return self._served() if body.model is None else self._check_name(body.model)
+
+    def _check_name(self, name: str) -> ServedModel:
+        served = self._served()
+        if name != served.id:
+            raise UnknownModel(f"the model {name[:200]!r} is not served here; {served.id!r} is")
+        return served
+
+    def _described(self) -> Model:
+        served = self._served()
+        return Model(id=served.id, created=self._created, max_model_len=served.max_positions)
+
+    def _as_text(self, prompt: str | tuple[int, ...]) -> str:
+        if isinstance(prompt, str):
+            return prompt
+        vocab_size = self._tokenizer.vocab_size
+        return self._tokenizer.decode([token for token in prompt if 0 <= token < vocab_size])
+
+
+def _answering(handler: Handler) -> Handler:
+    """The handler, whose errors are answers."""
+
+    async def answering(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Exception as error:
+            return error_response(logged(error))
+
+    return answering
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    what = f"{request.method} {request.url.path} is not served; /openapi.json lists what is"
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return JSONResponse(refusal(what, "invalid_request_error", "not_found").model_dump(), status, headers)
+
+
+class _NamedRequests:
+    """Gives every answer, and log line of its making, the ``X-Request-Id`` of its request, or one of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        name = given if _REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
+
+        structlog.contextvars.bind_contextvars(request_id=name)
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", name.encode("latin-1"))]}
+            await send(message)
+
+        await self._app(scope, receive, named)
