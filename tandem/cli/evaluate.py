@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,6 +60,7 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Asks every sample by every method and writes answers, figures and a report to a folder."""
+    _require_extra()
     if context.invoked_subcommand is not None:
         return
     from tandem.cli.evaluation import run
@@ -159,6 +161,13 @@ def _share(flag: str, text: str) -> float | None:
         percent = _amount(flag, text.strip().removesuffix("%"))
         return None if percent is None else percent / 100
     return _amount(flag, text)
+
+
+def _require_extra() -> None:
+    """Before anything is asked, rather than after an hour of it."""
+    missing = [name for name in ("scipy", "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise InvalidArgument(f"tandem eval needs {', '.join(missing)}, not installed: pip install 'tandem[eval]'")
 
 
 def _numbers(flag: str, text: str | None) -> list[float] | None:

@@ -80,7 +80,7 @@ class Plot:
 
 def style() -> AbstractContextManager[None]:
     """In which figures are begun and written."""
-    return matplotlib.rc_context(_STYLE)
+    return matplotlib.rc_context(_STYLE)  # type: ignore[arg-type]  # its parameters are literals, one by one
 
 
 def begin(height: float, width: float = WIDTH) -> Figure:

@@ -21,7 +21,7 @@ from tandem.evaluation.report.wording import (
 )
 from tandem.evaluation.statistics import Estimate
 
-MOST_SENTENCES = 7
+MOST_SENTENCES = 10
 
 
 @dataclass(frozen=True, slots=True)

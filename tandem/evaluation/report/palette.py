@@ -93,6 +93,8 @@ DARK = {
 
 SERIES = tuple(LIGHT[f"series-{index}"] for index in range(8))
 ORDINAL = tuple(LIGHT[f"ordinal-{index}"] for index in range(6))
+MOST_LOOKS = 11
+"""Configurations that are told apart by their looks; of more, methods are."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SIGNS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "★")
 """The markers, as characters."""
@@ -104,6 +106,8 @@ class Look:
 
     slot: int
     """Of `SERIES`."""
+    shape: int
+    """Of `MARKERS`."""
 
     @property
     def colour(self) -> str:
@@ -113,23 +117,31 @@ class Look:
     @property
     def marker(self) -> str:
         """Of points; told apart without colour."""
-        return MARKERS[self.slot]
+        return MARKERS[self.shape]
 
     @property
     def sign(self) -> str:
         """The marker in a line of text."""
-        return SIGNS[self.slot]
+        return SIGNS[self.shape]
 
 
 def looks(labelled: Mapping[str, Configuration], baseline: str) -> dict[str, Look]:
-    """A look by label: the baseline is grey; others have a colour each or, where there are too many, one a method."""
+    """A look by label: the baseline is grey; others have one each or, where there are too many, one a method.
+
+    Colours that come a second time come with another marker.
+    """
     others = [label for label in labelled if label != baseline]
     keys = others if is_one_each(labelled) else [labelled[label].method for label in others]
-    slots = {key: 1 + slot % (len(SERIES) - 1) for slot, key in enumerate(dict.fromkeys(keys))}
-    found = {label: Look(slots[key]) for label, key in zip(others, keys, strict=True)}
-    return {label: found.get(label, Look(0)) for label in labelled}
+    own = {key: _look(index) for index, key in enumerate(dict.fromkeys(keys))}
+    found = {label: own[key] for label, key in zip(others, keys, strict=True)}
+    return {label: found.get(label, Look(0, 0)) for label in labelled}
+
+
+def _look(index: int) -> Look:
+    again, colour = divmod(index, len(SERIES) - 1)
+    return Look(1 + colour, (1 + colour + 3 * again) % len(MARKERS))
 
 
 def is_one_each(labels: Mapping[str, object] | Sequence[object]) -> bool:
-    """Whether there are few enough configurations for a colour each."""
-    return len(labels) <= len(SERIES)
+    """Whether there are few enough configurations for a look each."""
+    return len(labels) <= MOST_LOOKS

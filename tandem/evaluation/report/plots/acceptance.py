@@ -96,5 +96,3 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[str, int, float]]) -> None:
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": LIGHT["axis"], "linewidth": 0.7, "shrinkB": 5},
         )
-
-
