@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +58,7 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Asks every sample by every method and writes answers, figures and a report to a folder."""
+    _require_extra()
     if context.invoked_subcommand is not None:
         return
     from tandem.cli.evaluation import run
@@ -96,6 +98,13 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
     from tandem.evaluation.summary import Run
 
     conclude(Run.load(run))
+
+
+def _require_extra() -> None:
+    """Before anything is asked, rather than after an hour of it."""
+    missing = [name for name in ("scipy", "matplotlib", "jinja2") if find_spec(name) is None]
+    if missing:
+        raise InvalidArgument(f"tandem eval needs {', '.join(missing)}, not installed: pip install 'tandem[eval]'")
 
 
 def _numbers(flag: str, text: str | None) -> list[float] | None:

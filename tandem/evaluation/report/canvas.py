@@ -23,7 +23,7 @@ WIDTH = 420
 INK, MUTED, PAPER = LIGHT["ink"], LIGHT["muted"], LIGHT["paper"]
 _PNG_DPI = 216
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tandem",  # ids by content: one run, one file
     "text.parse_math": False,  # names of scores are anybody's, and a dollar is a dollar

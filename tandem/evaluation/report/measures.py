@@ -11,8 +11,6 @@ from tandem.evaluation.report.wording import PERCENT, Format, precise
 from tandem.evaluation.statistics import Estimate
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A figure with its name and direction."""
@@ -56,5 +54,3 @@ def primary(rows: Sequence[Figures]) -> Measure | None:
 def spoken(name: str) -> str:
     """A field's name in a sentence."""
     return name.replace("_", " ")
-
-

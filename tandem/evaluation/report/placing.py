@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 
 from tandem.evaluation.report.canvas import INK, MUTED, PAPER
@@ -15,6 +14,7 @@ from tandem.evaluation.report.canvas import INK, MUTED, PAPER
 _DIRECTIONS = tuple((math.cos(angle), math.sin(angle)) for angle in (k * math.pi / 6 for k in range(12)))
 _DISTANCES = (10, 16, 26, 38, 52, 68, 86)
 _LEADER_FROM = 20
+_NEAR = tuple(distance for distance in _DISTANCES if distance <= _LEADER_FROM)
 _POINT = 8  # half of what a point covers
 _ON_LABEL, _ON_POINT, _ON_BAR, _OUTSIDE = 100.0, 20.0, 2.0, 1000.0
 _TOLERABLE = 3.0  # a bar crossed, nearby
@@ -40,11 +40,12 @@ def place(axes: Axes, points: Sequence[Labelled], named: Sequence[Labelled], fon
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    assert isinstance(figure.canvas, FigureCanvasAgg)
     figure.draw_without_rendering()  # fixes where the axes lie
-    renderer = figure.canvas.get_renderer()
     to_canvas = axes.transData.transform
-    spots = [Bbox.from_extents(x - _POINT, y - _POINT, x + _POINT, y + _POINT) for x, y in (_on_canvas(axes, p) for p in points)]
+    spots = [
+        Bbox.from_extents(x - _POINT, y - _POINT, x + _POINT, y + _POINT)
+        for x, y in (_on_canvas(axes, p) for p in points)
+    ]
     bars = [
         Bbox([to_canvas((low_x, low_y)), to_canvas((high_x, high_y))])
         for point in points
@@ -53,21 +54,20 @@ def place(axes: Axes, points: Sequence[Labelled], named: Sequence[Labelled], fon
             (point.x, point.x, *point.y_bounds),
         )
     ]
-    inside = axes.get_window_extent(renderer)
+    inside = axes.get_window_extent()
     taken: list[Bbox] = []
     for label in named:
         text = axes.text(0, 0, label.text, fontsize=fontsize)
-        size = text.get_window_extent(renderer)
+        size = text.get_window_extent()
         text.remove()
-        best: tuple[float, Bbox, float] | None = None
-        for distance in _DISTANCES:
-            for direction in _DIRECTIONS:
-                box = _box(_on_canvas(axes, label), direction, distance, size)
-                cost = distance / 20 + _cost(box, taken, spots, bars, inside)
-                if best is None or cost < best[0]:
-                    best = cost, box, distance
-        assert best is not None
-        cost, box, distance = best
+        places = [
+            (distance, _box(_on_canvas(axes, label), direction, distance, size))
+            for distance in (_DISTANCES if label.is_needed else _NEAR)
+            for direction in _DIRECTIONS
+        ]
+        costs = [distance / 20 + _cost(box, taken, spots, bars, inside) for distance, box in places]
+        cost = min(costs)
+        distance, box = places[costs.index(cost)]
         if cost >= _TOLERABLE and not label.is_needed:
             continue
         taken.append(box)

@@ -15,7 +15,7 @@ from tandem.evaluation.summary import Run
 Kind = Literal["accepted", "refused", "cut", "extra"]
 
 MOST_TRACED = 12
-"""Configurations whose rounds are shown; of the others only the answer, or a page with many would be too long to read."""
+"""Configurations whose rounds are shown; of the others only the answer, or nobody would read a page with many."""
 MOST_ROUNDS = 150
 """Of a turn."""
 _SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍"}
@@ -118,14 +118,15 @@ def _answer(record: Record, look: Look, method: str, primary: str | None, with_r
     elif score is not None:
         verdict = "right" if score == 1 else "wrong" if score == 0 else "partly"
     turns = tuple(_turn(turn, method, with_rounds) for turn in record.turns)
-    return Answer(
-        record.configuration, look, verdict, "" if score is None else fixed(2)(score), turns, record.error
-    )
+    return Answer(record.configuration, look, verdict, "" if score is None else fixed(2)(score), turns, record.error)
 
 
 def _turn(turn: Turn, method: str, with_rounds: bool) -> ShownTurn:
     usage = turn.usage
-    figures = [count(usage["completion_tokens"], "token"), count(usage["num_target_passes"], "target pass", "target passes")]
+    figures = [
+        count(usage["completion_tokens"], "token"),
+        count(usage["num_target_passes"], "target pass", "target passes"),
+    ]
     if usage["num_draft_tokens"]:
         figures.append(f"{usage['num_accepted_draft_tokens']} of {usage['num_draft_tokens']} drafted kept")
     figures.append(f"perplexity {fixed(3)(usage['output_perplexity'])}")
@@ -170,7 +171,7 @@ def _block(shown: ShownRound, number: int) -> ShownLine:
     pieces = drawn if "".join(drawn) == shown.extra else (shown.extra,)
     tokens = tuple(Token(visible(piece), "extra") for piece in pieces)
     detail = f"joint log-prob. {fixed(2)(shown.target_log_prob)}" if drawn else ""
-    return ShownLine(f"{number}", tokens, "block drawn by the target", detail)
+    return ShownLine(f"{number}", tokens, "drawn by the target", detail)
 
 
 def _drafted(shown: ShownRound, number: int) -> ShownLine:

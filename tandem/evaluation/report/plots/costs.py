@@ -22,9 +22,9 @@ def stages(rows: Sequence[Figures], looks: dict[str, Look]) -> Drawn | None:
         return None
     parts = [{stage: 1e3 * row.stage_seconds.get(stage, 0.0) for stage in STAGES} for row in shown]
     caption = (
-        "Median of each stage over the rounds of traced samples. Draft: the draft model; wire: to the verify service and "
-        "back; queue: waiting there; forward: the target's pass; judge: accept or refuse; commit: to the store. A median "
-        "round need not have the sum of these."
+        "Median of each stage over the rounds of traced samples. Draft: the draft model; wire: to the verify service "
+        "and back; queue: waiting there; forward: the target's pass; judge: accept or refuse; commit: to the store. A "
+        "median round need not take the sum of these."
     )
     drawn = _stacked(shown, parts, STAGES, "milliseconds a round", "{:.1f}", looks)
     return Drawn("stages", "Time by stage of a round", caption, drawn)
@@ -35,7 +35,9 @@ def energy(rows: Sequence[Figures], looks: dict[str, Look]) -> Drawn | None:
     shown = [row for row in rows if row.draft_joules_per_token is not None or row.verify_joules_per_token is not None]
     if not shown:
         return None
-    parts = [{"draft": row.draft_joules_per_token or 0.0, "verify": row.verify_joules_per_token or 0.0} for row in shown]
+    parts = [
+        {"draft": row.draft_joules_per_token or 0.0, "verify": row.verify_joules_per_token or 0.0} for row in shown
+    ]
     missing = [
         f"{row.label}: {role} not measured"
         for row in rows

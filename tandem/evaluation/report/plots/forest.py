@@ -40,7 +40,7 @@ def forest(rows: Sequence[Figures], measure: Measure, baseline: str, looks: dict
     caption = "With 95% intervals."
     if len(known) > 1 and any(row.label == baseline for row in shown):
         caption += (
-            f" Dashed: {baseline}. Differences are paired by sample, so the table's intervals of them are narrower than "
-            "these suggest."
+            f" Dashed: {baseline}. Differences are paired by sample, so the table's intervals of them are narrower "
+            "than these suggest."
         )
     return Drawn(measure.key, f"{measure.title.capitalize()} by configuration", caption, figure)

@@ -15,7 +15,8 @@ from tandem.evaluation.report.plots.axes import bounds, scale
 DIALS = {"threshold": "threshold τ", "draft_length": "draft length γ", "beam_width": "beam width b"}
 _SETTINGS = {**DIALS, "temperature": "temperature", "top_k": "top-k", "top_p": "top-p"}
 _SIGNS = {"threshold": "τ", "draft_length": "γ", "beam_width": "b", "temperature": "T", "top_k": "k", "top_p": "p"}
-_HEIGHT = 290
+_HEIGHT = 270
+_WIDTH = 340  # three stand in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,13 @@ def _along(method: str, dial: str, rows: Sequence[Figures], others: Sequence[str
             value = _middle(rows, name)
             rows = [row for row in rows if row.configuration[name] == value]
             held.append(f"{_SETTINGS[name]} = {value:g}")
-    lines: dict[str, tuple[Figures, ...]] = {}
-    for value in [None] if across is None else _values(rows, across):
-        own = [row for row in rows if across is None or row.configuration[across] == value]
-        name = "" if across is None else f"{_SIGNS[across]} = {value:g}"
-        lines[name] = tuple(sorted(own, key=lambda row: float(row.configuration[dial])))
+    rows = sorted(rows, key=lambda row: float(row.configuration[dial]))
+    lines = {"": tuple(rows)}
+    if across is not None:
+        lines = {
+            f"{_SIGNS[across]} = {value:g}": tuple(row for row in rows if row.configuration[across] == value)
+            for value in _values(rows, across)
+        }
     kept = _spread(list(lines), len(ORDINAL))
     return Sweep(method, dial, {name: lines[name] for name in kept}, ", ".join(held), len(lines) - len(kept))
 
@@ -96,7 +99,7 @@ def _panel(sweep: Sweep, measure: Measure, baseline: Figures | None) -> Drawn | 
     known = {name: measure.known(line) for name, line in sweep.lines.items()}
     if not any(known.values()):
         return None
-    figure, axes = begin_axes(_HEIGHT)
+    figure, axes = begin_axes(_HEIGHT, _WIDTH)
     for index, (name, points) in enumerate(known.items()):
         x = [float(row.configuration[sweep.dial]) for row, _ in points]
         colour = ORDINAL[_shade(index, len(known))]
@@ -113,7 +116,7 @@ def _panel(sweep: Sweep, measure: Measure, baseline: Figures | None) -> Drawn | 
     if base is not None and baseline is not None and base.value == base.value:
         axes.axhline(base.value, color=LIGHT["axis"], linewidth=1.3, linestyle=(0, (4, 3)), label=baseline.label)
     if len(axes.get_legend_handles_labels()[1]):
-        figure.legend(loc="outside upper left", ncols=4, handlelength=1.8, columnspacing=1.2)
+        figure.legend(loc="outside upper left", ncols=3, handlelength=1.8, columnspacing=1.1)
     caption = "Bands are 95% intervals."
     if sweep.held:
         caption += f" With {sweep.held}."
