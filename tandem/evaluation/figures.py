@@ -227,7 +227,8 @@ def _ratio_difference(part: Floats, whole: Floats, base_part: Floats, base_whole
 
 
 def _rates_ratio(part: Floats, whole: Floats, base_part: Floats, base_whole: Floats, axis: int = -1) -> Floats:
-    found: Floats = ratio(part, whole, axis) / ratio(base_part, base_whole, axis)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = ratio(part, whole, axis) / ratio(base_part, base_whole, axis)
     return found
 
 

@@ -67,10 +67,10 @@ def estimate(statistic: Statistic, *columns: Floats, confidence: float = 0.95) -
 def paired_p_value(differences: Floats) -> float:
     """Two-sided p-value that paired differences [samples] have mean zero: their signs are permuted.
 
-    1 where all differences are zero.
+    1 where at most one difference is not zero.
     """
     differences = differences[differences != 0]
-    if not len(differences):
+    if len(differences) < 2:
         return 1.0
     result = stats.permutation_test(
         (differences,),

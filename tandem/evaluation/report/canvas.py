@@ -98,6 +98,8 @@ def begin_axes(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
 
 def publish(drawn: Drawn, folder: Path, prefix: str) -> Plot:
     """Writes a figure as PNG and SVG, their names beginning with ``prefix``, and returns it for the page."""
+    drawn.figure.draw_without_rendering()
+    drawn.figure.set_layout_engine("none")  # it is laid out now, and would be again for either file
     buffer = io.StringIO()
     drawn.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = cleaned(buffer.getvalue())
