@@ -28,6 +28,7 @@ _STYLE: Any = {
     "svg.hashsalt": "tandem",  # ids by content: one run, one file
     "text.parse_math": False,  # names of scores are anybody's, and a dollar is a dollar
     "font.family": "DejaVu Sans",  # comes with matplotlib; broader than what browsers use, so texts have room
+    "text.hinting": "none",  # hinted widths are those of one size of pixels, and browsers draw at any
     "font.size": 11,
     "axes.labelsize": 11,
     "axes.titlesize": 11,
@@ -98,7 +99,8 @@ def begin_axes(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
 
 def publish(drawn: Drawn, folder: Path, prefix: str) -> Plot:
     """Writes a figure as PNG and SVG, their names beginning with ``prefix``, and returns it for the page."""
-    drawn.figure.draw_without_rendering()
+    for _ in range(2):  # room for texts beside the axes depends on where the first pass puts them
+        drawn.figure.draw_without_rendering()
     drawn.figure.set_layout_engine("none")  # it is laid out now, and would be again for either file
     buffer = io.StringIO()
     drawn.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

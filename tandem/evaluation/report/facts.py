@@ -66,5 +66,5 @@ def _settings(names: dict[str, str], configurations: Iterable[dict[str, object]]
     for name, sign in names.items():
         values = dict.fromkeys(f"{value:g}" for row in rows if isinstance(value := row.get(name), int | float))
         if values:
-            parts.append(f"{sign} = {', '.join(values)}")
+            parts.append(f"{sign}\u00a0=\u00a0{', '.join(values)}")
     return " · ".join(parts)

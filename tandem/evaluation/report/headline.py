@@ -42,7 +42,8 @@ def headline(rows: Sequence[Figures], baseline: str) -> list[Sentence]:
         return [Sentence(row.label, against(row, versus, baseline)) for row, versus in compared]
     chosen = _most_different(compared)
     sentences = [Sentence(row.label, against(row, versus, baseline)) for row, versus in compared if row.label in chosen]
-    return [Sentence("", _counts(compared, baseline)), *sentences]
+    lead = _counts(compared, baseline) + (" The best of these:" if sentences else "")
+    return [Sentence("", lead), *sentences]
 
 
 def against(row: Figures, versus: Differences, baseline: str) -> str:

@@ -57,6 +57,14 @@ BOXES = """
 (elements) => elements.map((element) => element.getBoundingClientRect()).map((box) => [box.width, box.height])
 """
 
+CLIPPED = """
+() => [...document.querySelectorAll(".plot svg text")].filter((text) => {
+  const [own, whole] = [text, text.ownerSVGElement].map((element) => element.getBoundingClientRect());
+  return own.left < whole.left - 1 || own.right > whole.right + 1 || own.top < whole.top - 1
+    || own.bottom > whole.bottom + 1;
+}).map((text) => text.textContent)
+"""
+
 BEYOND = """
 () => [...document.querySelectorAll("body *")].filter((element) =>
   !element.closest(".scroll") && !element.closest("svg") && element.getClientRects().length
@@ -130,6 +138,7 @@ def test_every_plot_can_be_seen_and_read(page: Page, report: Path) -> None:
     assert all(width > 300 and height > 100 for width, height in boxes)
     heights = page.locator(".plot svg text").evaluate_all(BOXES)
     assert min(min(box) for box in heights if box[0]) >= 5  # a single digit's width
+    assert page.evaluate(CLIPPED) == []
 
 
 def test_the_first_column_stays_while_the_table_scrolls(page: Page) -> None:

@@ -209,9 +209,9 @@ def test_a_sweep_has_a_line_a_value_of_the_other_dial_and_holds_the_rest() -> No
         rows.append(figures(label, **settings, temperature=1.0, top_k=10, top_p=0.9))
     found = {sweep.dial: sweep for sweep in sweeps(rows)}
     assert set(found) == {"threshold", "draft_length", "beam_width"}
-    assert list(found["threshold"].lines) == ["γ = 2", "γ = 4", "γ = 8"]
+    assert list(found["threshold"].lines) == ["γ=2", "γ=4", "γ=8"]
     assert found["threshold"].held == "beam width b = 4"
-    line = found["draft_length"].lines["τ = 0.3"]
+    line = found["draft_length"].lines["τ=0.3"]
     assert [row.configuration["draft_length"] for row in line] == [2, 4, 8]
 
 
