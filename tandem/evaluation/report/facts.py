@@ -12,7 +12,7 @@ Facts = list[tuple[str, str]]
 """Names and values."""
 
 _DIALS = {"draft_length": "γ", "beam_width": "b", "threshold": "τ"}
-_WARPING = {"temperature": "temperature", "top_k": "top-k", "top_p": "top-p"}
+_WARPING = {"temperature": "temperature", "top_k": "top‑k", "top_p": "top‑p"}  # hyphens that do not break
 
 
 def facts_of(run: Run, summary: Summary) -> Facts:
