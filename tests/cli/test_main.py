@@ -56,3 +56,11 @@ def test_serve_passes_flags_on_to_the_service(role: str) -> None:
     wrong = _tandem("serve", role, "--no-such-flag", "1")
     assert wrong.returncode == 2
     assert "no-such-flag" in wrong.stderr
+
+
+def test_eval_without_its_extra_names_it() -> None:
+    program = "import sys; sys.modules['matplotlib'] = None; from tandem.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "eval", "report", "/no/such/run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "error: tandem eval needs matplotlib, not installed: pip install 'tandem[eval]'\n"

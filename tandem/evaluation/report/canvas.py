@@ -23,11 +23,12 @@ WIDTH = 420
 INK, MUTED, PAPER = LIGHT["ink"], LIGHT["muted"], LIGHT["paper"]
 _PNG_DPI = 216
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tandem",  # ids by content: one run, one file
     "text.parse_math": False,  # names of scores are anybody's, and a dollar is a dollar
     "font.family": "DejaVu Sans",  # comes with matplotlib; broader than what browsers use, so texts have room
+    "text.hinting": "none",  # hinted widths are those of one size of pixels, and browsers draw at any
     "font.size": 11,
     "axes.labelsize": 11,
     "axes.titlesize": 11,
@@ -80,7 +81,7 @@ class Plot:
 
 def style() -> AbstractContextManager[None]:
     """In which figures are begun and written."""
-    return matplotlib.rc_context(_STYLE)  # type: ignore[arg-type]  # its parameters are literals, one by one
+    return matplotlib.rc_context(_STYLE)
 
 
 def begin(height: float, width: float = WIDTH) -> Figure:
@@ -98,6 +99,9 @@ def begin_axes(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
 
 def publish(drawn: Drawn, folder: Path, prefix: str) -> Plot:
     """Writes a figure as PNG and SVG, their names beginning with ``prefix``, and returns it for the page."""
+    for _ in range(2):  # room for texts beside the axes depends on where the first pass puts them
+        drawn.figure.draw_without_rendering()
+    drawn.figure.set_layout_engine("none")  # it is laid out now, and would be again for either file
     buffer = io.StringIO()
     drawn.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = cleaned(buffer.getvalue())

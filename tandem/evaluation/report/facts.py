@@ -12,7 +12,7 @@ Facts = list[tuple[str, str]]
 """Names and values."""
 
 _DIALS = {"draft_length": "γ", "beam_width": "b", "threshold": "τ"}
-_WARPING = {"temperature": "temperature", "top_k": "top-k", "top_p": "top-p"}
+_WARPING = {"temperature": "temperature", "top_k": "top‑k", "top_p": "top‑p"}  # hyphens that do not break
 
 
 def facts_of(run: Run, summary: Summary) -> Facts:
@@ -66,5 +66,5 @@ def _settings(names: dict[str, str], configurations: Iterable[dict[str, object]]
     for name, sign in names.items():
         values = dict.fromkeys(f"{value:g}" for row in rows if isinstance(value := row.get(name), int | float))
         if values:
-            parts.append(f"{sign} = {', '.join(values)}")
+            parts.append(f"{sign}\u00a0=\u00a0{', '.join(values)}")
     return " · ".join(parts)

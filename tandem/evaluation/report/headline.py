@@ -22,6 +22,7 @@ from tandem.evaluation.report.wording import (
 from tandem.evaluation.statistics import Estimate
 
 MOST_SENTENCES = 10
+_UNANSWERED = "no sample was answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,14 @@ def headline(rows: Sequence[Figures], baseline: str) -> list[Sentence]:
         return [Sentence(row.label, against(row, versus, baseline)) for row, versus in compared]
     chosen = _most_different(compared)
     sentences = [Sentence(row.label, against(row, versus, baseline)) for row, versus in compared if row.label in chosen]
-    return [Sentence("", _counts(compared, baseline)), *sentences]
+    lead = _counts(compared, baseline) + (" The best of these:" if sentences else "")
+    return [Sentence("", lead), *sentences]
 
 
 def against(row: Figures, versus: Differences, baseline: str) -> str:
     """One configuration's differences from the baseline, those within noise as such."""
+    if row.num_failed == row.num_samples:
+        return _UNANSWERED
     told: list[str] = []
     within: list[str] = []
     unknown: list[str] = []
@@ -94,7 +98,7 @@ def _less(reduction: Estimate) -> Estimate:
 def _absolute(row: Figures) -> str:
     told = []
     if row.num_failed == row.num_samples:
-        return "no sample was answered"
+        return _UNANSWERED
     if row.primary and row.accuracy is not None:
         told.append(f"{spoken(row.primary)} {stated(row.accuracy, PERCENT)}")
     told.append(f"perplexity {stated(row.output_perplexity, precise([row.output_perplexity]))}")

@@ -35,7 +35,12 @@ class Measure:
     @property
     def axis(self) -> str:
         """The label of an axis that shows it."""
-        return f"{self.unit or self.title} ({'higher' if self.more_is_better else 'lower'} is better)"
+        return f"{self.unit or self.title} ({self.direction})"
+
+    @property
+    def direction(self) -> str:
+        """Which way is better."""
+        return "higher is better" if self.more_is_better else "lower is better"
 
 
 PERPLEXITY = Measure("output_perplexity", "perplexity", False, lambda row: row.output_perplexity)

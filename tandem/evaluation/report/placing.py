@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 
 from tandem.evaluation.report.canvas import INK, MUTED, PAPER
@@ -41,9 +40,7 @@ def place(axes: Axes, points: Sequence[Labelled], named: Sequence[Labelled], fon
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    assert isinstance(figure.canvas, FigureCanvasAgg)
     figure.draw_without_rendering()  # fixes where the axes lie
-    renderer = figure.canvas.get_renderer()  # type: ignore[no-untyped-call]
     to_canvas = axes.transData.transform
     spots = [
         Bbox.from_extents(x - _POINT, y - _POINT, x + _POINT, y + _POINT)
@@ -57,11 +54,11 @@ def place(axes: Axes, points: Sequence[Labelled], named: Sequence[Labelled], fon
             (point.x, point.x, *point.y_bounds),
         )
     ]
-    inside = axes.get_window_extent(renderer)
+    inside = axes.get_window_extent()
     taken: list[Bbox] = []
     for label in named:
         text = axes.text(0, 0, label.text, fontsize=fontsize)
-        size = text.get_window_extent(renderer)
+        size = text.get_window_extent()
         text.remove()
         places = [
             (distance, _box(_on_canvas(axes, label), direction, distance, size))

@@ -15,7 +15,7 @@ from tandem.evaluation.summary import Run
 Kind = Literal["accepted", "refused", "cut", "extra"]
 
 MOST_TRACED = 12
-"""Configurations whose rounds are shown; of the others only the answer: a page with many would be too long to read."""
+"""Configurations whose rounds are shown; of the others only the answer, or nobody would read a page with many."""
 MOST_ROUNDS = 150
 """Of a turn."""
 _SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍"}

@@ -59,7 +59,7 @@ def by_position(rows: Sequence[Figures], looks: dict[str, Look]) -> Drawn | None
     if not shown:
         return None
     title = "Acceptance by position"
-    caption = "Share of rounds that kept the token drafted at each position. It falls, as a kept token's forerunners are kept."
+    caption = "Share of rounds that kept the token drafted at each position, and so all those before it."
     shares = [row.acceptance_by_position for row in shown]
     if not is_one_each(shown):
         figure = heat([row.label for row in shown], shares, first=1, axis="position in the draft")

@@ -24,7 +24,7 @@ def stages(rows: Sequence[Figures], looks: dict[str, Look]) -> Drawn | None:
     caption = (
         "Median of each stage over the rounds of traced samples. Draft: the draft model; wire: to the verify service "
         "and back; queue: waiting there; forward: the target's pass; judge: accept or refuse; commit: to the store. A "
-        "median round need not have the sum of these."
+        "median round need not take the sum of these."
     )
     drawn = _stacked(shown, parts, STAGES, "milliseconds a round", "{:.1f}", looks)
     return Drawn("stages", "Time by stage of a round", caption, drawn)

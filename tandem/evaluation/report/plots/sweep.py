@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from tandem.evaluation.figures import Figures
 from tandem.evaluation.report.canvas import Drawn, begin_axes
@@ -17,6 +21,7 @@ _SETTINGS = {**DIALS, "temperature": "temperature", "top_k": "top-k", "top_p": "
 _SIGNS = {"threshold": "τ", "draft_length": "γ", "beam_width": "b", "temperature": "T", "top_k": "k", "top_p": "p"}
 _HEIGHT = 270
 _WIDTH = 340  # three stand in a row
+_NAMES_A_ROW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +62,15 @@ def _along(method: str, dial: str, rows: Sequence[Figures], others: Sequence[str
             value = _middle(rows, name)
             rows = [row for row in rows if row.configuration[name] == value]
             held.append(f"{_SETTINGS[name]} = {value:g}")
-    lines: dict[str, tuple[Figures, ...]] = {}
-    for line in [None] if across is None else _values(rows, across):
-        own = [row for row in rows if across is None or row.configuration[across] == line]
-        name = "" if across is None else f"{_SIGNS[across]} = {line:g}"
-        lines[name] = tuple(sorted(own, key=lambda row: float(row.configuration[dial])))
-    if any(len(own) > 1 for own in lines.values()):  # of dials that were swept one at a time, the rest are points
-        lines = {name: own for name, own in lines.items() if len(own) > 1}
+    rows = sorted(rows, key=lambda row: float(row.configuration[dial]))
+    lines = {"": tuple(rows)}
+    if across is not None:
+        lines = {
+            f"{_SIGNS[across]}={value:g}": tuple(row for row in rows if row.configuration[across] == value)
+            for value in _values(rows, across)
+        }
+        if any(len(own) > 1 for own in lines.values()):  # of dials that were swept one at a time the rest are points
+            lines = {name: own for name, own in lines.items() if len(own) > 1}
     kept = _spread(list(lines), len(ORDINAL))
     return Sweep(method, dial, {name: lines[name] for name in kept}, ", ".join(held), len(lines) - len(kept))
 
@@ -99,7 +106,7 @@ def _panel(sweep: Sweep, measure: Measure, baseline: Figures | None) -> Drawn | 
     known = {name: measure.known(line) for name, line in sweep.lines.items()}
     if not any(known.values()):
         return None
-    figure, axes = begin_axes(_HEIGHT, _WIDTH)
+    figure, axes = begin_axes(_HEIGHT + 15 * (len(known) // _NAMES_A_ROW), _WIDTH)
     for index, (name, points) in enumerate(known.items()):
         x = [float(row.configuration[sweep.dial]) for row, _ in points]
         colour = ORDINAL[_shade(index, len(known))]
@@ -112,17 +119,28 @@ def _panel(sweep: Sweep, measure: Measure, baseline: Figures | None) -> Drawn | 
     axes.set_xlabel(DIALS[sweep.dial])
     axes.set_xticks(sorted({float(row.configuration[sweep.dial]) for points in known.values() for row, _ in points}))
     scale(axes, "y", measure)
+    axes.set_ylabel("")  # the plot's title says it
     base = None if baseline is None else measure.of(baseline)
-    if base is not None and baseline is not None and base.value == base.value:
-        axes.axhline(base.value, color=LIGHT["axis"], linewidth=1.3, linestyle=(0, (4, 3)), label=baseline.label)
-    if len(axes.get_legend_handles_labels()[1]):
-        figure.legend(loc="outside upper left", ncols=3, handlelength=1.8, columnspacing=1.1)
-    caption = "Bands are 95% intervals."
+    if base is not None and math.isfinite(base.value):
+        axes.axhline(base.value, color=LIGHT["axis"], linewidth=1.3, linestyle=(0, (4, 3)), label="baseline")
+    _legend(figure, axes)
+    begin = f"{measure.unit}; {measure.direction}" if measure.unit else measure.direction
+    caption = f"{begin[0].upper()}{begin[1:]}. Bands are 95% intervals."
     if sweep.held:
         caption += f" With {sweep.held}."
     if sweep.num_left_out:
         caption += f" {sweep.num_left_out} lines between these are left out; the table has all."
     return Drawn(f"sweep-{sweep.method}-{sweep.dial}-{measure.key}", measure.title.capitalize(), caption, figure)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Names row by row; matplotlib itself would fill columns."""
+    handles = axes.get_legend_handles_labels()[0]
+    rowwise = [handle for column in range(_NAMES_A_ROW) for handle in handles[column::_NAMES_A_ROW]]
+    if rowwise:
+        figure.legend(
+            handles=rowwise, loc="outside upper left", ncols=_NAMES_A_ROW, handlelength=1.6, columnspacing=1.0
+        )
 
 
 def _shade(index: int, count: int) -> int:

@@ -18,6 +18,7 @@ from tandem.evaluation.statistics import Estimate
 
 _HEIGHT = 330
 _MOST_NAMED = 8
+_FAINT = 0.2  # bars of many, of which those that matter should be seen
 _Point = tuple[Figures, Estimate, Estimate]
 
 
@@ -29,9 +30,13 @@ def tradeoff(rows: Sequence[Figures], measure: Measure, baseline: str, looks: di
         return None
     figure, axes = begin_axes(_HEIGHT + (0 if is_one_each(rows) else 24))
     crowded = len(points) > _MOST_NAMED
+    sign = 1 if measure.more_is_better else -1
+    best = [points[index] for index in front([(speed.value, sign * value.value) for _, speed, value in points])]
+    stressed = {row.label for row, _, _ in best} | {baseline}
     for row, speed, value in points:
         look = looks[row.label]
-        axes.errorbar(
+        is_stressed = not crowded or row.label in stressed
+        _, _, bars = axes.errorbar(
             [speed.value],
             [value.value],
             xerr=reach(speed),
@@ -39,11 +44,11 @@ def tradeoff(rows: Sequence[Figures], measure: Measure, baseline: str, looks: di
             fmt=look.marker,
             color=look.colour,
             markersize=6 if crowded else 8,
-            elinewidth=0.9 if crowded else 1.3,
-            alpha=0.75 if crowded else 1,
+            elinewidth=1.3,
+            zorder=3 if is_stressed else 2,
         )
-    sign = 1 if measure.more_is_better else -1
-    best = [points[index] for index in front([(speed.value, sign * value.value) for _, speed, value in points])]
+        for bar in bars:
+            bar.set_alpha(1.0 if is_stressed else _FAINT)
     _mark_front(axes, best)
     scale(axes, "x", SPEED)
     scale(axes, "y", measure)
