@@ -27,6 +27,7 @@ from tandem.engine.hosting import HostedModel
 from tandem.errors import InvalidArgument
 from tandem.rpc.channel import check_address
 from tandem.rpc.codec import (
+    check_decoding_ids,
     check_seconds,
     check_session_id,
     check_text,
@@ -74,6 +75,7 @@ def read_lease(request: draft_pb2.LeaseRequest, stream: LeaseStream, hosted: Hos
     tokens = check_text(grant.token_ids)
     check_token_ids(tokens, hosted.vocab_size)
     decoding = decode_decoding(grant.decoding)
+    check_decoding_ids(decoding, hosted.vocab_size)
     longest = max(len(tokens), decoding.max_position)
     if longest > hosted.max_positions:
         raise InvalidArgument(

@@ -181,9 +181,12 @@ def load_setup(content: bytes) -> Setup:
     try:
         fields = json.loads(content)
         decoding = fields.pop("decoding")
+        sampling = decoding.pop("sampling")
+        # Records from before biases were served have none.
+        biases = tuple((token, bias) for token, bias in sampling.pop("logit_bias", ()))
         return Setup(
             decoding=Decoding(
-                sampling=Sampling(**decoding.pop("sampling")),
+                sampling=Sampling(**sampling, logit_bias=biases),
                 speculation=Speculation(**decoding.pop("speculation")),
                 eos_token_ids=tuple(decoding.pop("eos_token_ids")),
                 **decoding,

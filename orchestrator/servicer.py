@@ -25,9 +25,6 @@ _REASONS: dict[FinishReason, pb.FinishReason] = {
     "cancelled": pb.FINISH_REASON_CANCELLED,
 }
 _UNSERVED = (
-    "presence_penalty",
-    "frequency_penalty",
-    "logit_bias",
     "grammar_id",
     "num_top_log_probs",
     "cache_salt",
@@ -140,8 +137,19 @@ def decode_options(request: pb.GenerateRequest) -> Options:
         "stop": tuple(request.stop),
         "ignore_eos": request.ignore_eos,
         "trace": request.trace,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "logit_bias": _decode_bias(request),
     }
     return cast(Options, always | given)
+
+
+def _decode_bias(request: pb.GenerateRequest) -> dict[int, float]:
+    entries = codec.decode_logit_bias(request.logit_bias)
+    biases = dict(entries)
+    if len(biases) != len(entries):
+        raise InvalidArgument("logit_bias names a token twice; expected one bias each")
+    return biases
 
 
 def encode_event(event: Event, response: type[Response]) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -35,6 +35,12 @@ class Options(TypedDict, total=False):
     """Keeps the smallest set of tokens of this probability; 1 is off; 0.9 unless given."""
     min_p: float | None
     """Drops tokens less probable than this share of the most probable one; 0 is off."""
+    presence_penalty: float | None
+    """Taken from the logit of each token that was generated before, -2 to 2; 0 is off."""
+    frequency_penalty: float | None
+    """Taken from the logit of each token as often as it was generated before, -2 to 2; 0 is off."""
+    logit_bias: Mapping[int, float] | None
+    """Token id -> what is added to its logit, -100 (as good as never) to 100 (as good as always); at most 1024."""
     seed: int | None
     """Fixes every draw, 0 to 2**64 - 1; chosen by the server, and returned, unless given."""
     max_tokens: int | None

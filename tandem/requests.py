@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -68,6 +68,9 @@ def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defau
         _given(options.get("top_p"), standard.top_p),
         _given(options.get("min_p"), standard.min_p),
         secrets.randbits(63) if seed is None else seed,
+        _given(options.get("presence_penalty"), standard.presence_penalty),
+        _given(options.get("frequency_penalty"), standard.frequency_penalty),
+        _checked_bias(options.get("logit_bias") or {}, limits),
     )
     return Decoding(
         sampling,
@@ -76,7 +79,17 @@ def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defau
         limits.eos_token_ids,
         bool(options.get("ignore_eos")),
         bool(options.get("trace")),
+        num_prompt_tokens,
     )
+
+
+def _checked_bias(logit_bias: Mapping[int, float], limits: Limits) -> tuple[tuple[int, float], ...]:
+    for token in logit_bias:
+        if not 0 <= token < limits.vocab_size:
+            raise InvalidArgument(
+                f"logit_bias names token {token}; expected an id from 0 to {limits.vocab_size - 1}", "logit_bias"
+            )
+    return tuple(logit_bias.items())
 
 
 def _given(value: _Value | None, default: _Value) -> _Value:

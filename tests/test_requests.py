@@ -1,4 +1,4 @@
-"""Where a request's threshold comes from."""
+"""Where a request's threshold comes from, and what its penalties and bias become."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.settings import OrchestratorSettings
 from tandem.decoding.methods import METHODS
-from tandem.decoding.values import Speculation
+from tandem.decoding.values import Sampling, Speculation
+from tandem.errors import InvalidArgument
 from tandem.generation import Options
 from tandem.requests import Limits, decoding_for
 
@@ -22,6 +23,30 @@ def threshold(options: Options, defaults: Speculation | None = None) -> float:
 
 def server(*flags: str) -> Speculation:
     return OrchestratorSettings.load(["--verify=127.0.0.1:1", *flags], {}).defaults
+
+
+def test_penalties_and_bias_are_checked_by_name_and_told_where_the_prompt_ends() -> None:
+    options: Options = {"presence_penalty": -2, "frequency_penalty": 2.0, "logit_bias": {7: -100, 0: 1.5}}
+    made = decoding_for(options, 3, LIMITS, Speculation())
+    assert (made.sampling.presence_penalty, made.sampling.frequency_penalty) == (-2, 2)
+    assert made.sampling.logit_bias == ((7, -100), (0, 1.5))
+    assert made.prompt_length == 3
+    neither = decoding_for({"presence_penalty": None, "logit_bias": None}, 3, LIMITS, Speculation()).sampling
+    assert (neither.presence_penalty, neither.frequency_penalty, neither.logit_bias) == (0, 0, ())
+    bad: list[tuple[Options, str]] = [
+        ({"presence_penalty": 2.1}, "presence_penalty is 2.1"),
+        ({"frequency_penalty": math.nan}, "frequency_penalty is nan"),
+        ({"logit_bias": {8: 1.0}}, "logit_bias names token 8"),
+        ({"logit_bias": {-1: 1.0}}, "logit_bias names token -1"),
+        ({"logit_bias": {1: -100.1}}, "logit_bias of token 1 is -100.1"),
+    ]
+    for asked, message in bad:
+        with pytest.raises(InvalidArgument, match=message):
+            decoding_for(asked, 3, LIMITS, Speculation())
+    with pytest.raises(InvalidArgument, match="twice"):
+        Sampling(logit_bias=((1, 1.0), (1, 2.0)))
+    with pytest.raises(InvalidArgument, match="1025 entries"):
+        Sampling(logit_bias=tuple((token, 1.0) for token in range(1025)))
 
 
 @pytest.mark.parametrize("name", OWN)

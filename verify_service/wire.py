@@ -9,6 +9,7 @@ from tandem.decoding.methods import method
 from tandem.engine.hosting import HostedModel
 from tandem.errors import InvalidArgument
 from tandem.rpc.codec import (
+    check_decoding_ids,
     check_proposal_ids,
     check_seconds,
     check_session_id,
@@ -137,6 +138,7 @@ def _open(message: verify_pb2.OpenSequence, stream: Stream, hosted: HostedModel)
     session_id = check_session_id(message.session_id)
     fence = decode_fence(message.fence)
     decoding = decode_decoding(message.decoding)
+    check_decoding_ids(decoding, hosted.vocab_size)
     name = decoding.speculation.method
     if method(name).target_only and not stream.decodes:
         raise InvalidArgument(f"method {name!r} is not drafted for; it runs by Decode")

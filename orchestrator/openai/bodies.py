@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from orchestrator.openai.unserved import check_served, unserved
-from tandem.decoding.values import MAX_BEAM_WIDTH, MAX_DRAFT_LENGTH
+from tandem.decoding.values import MAX_BEAM_WIDTH, MAX_BIASES, MAX_DRAFT_LENGTH
 from tandem.generation import Options
 
 MAX_CHOICES = 128
 """Texts of one request: prompts × n."""
+_TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 
 
 class Body(BaseModel):
@@ -60,6 +73,28 @@ def _strings(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _biases(value: Any) -> Mapping[int, float]:
+    """By hand, so that an id is spelt in one way only, and the entry that is wrong is named."""
+    if not isinstance(value, dict):
+        raise PydanticCustomError("logit_bias", "is not a JSON object; expected token ids with a bias each")
+    if len(value) > MAX_BIASES:
+        raise PydanticCustomError(
+            "logit_bias", "has {count} entries; at most {most} are accepted", {"count": len(value), "most": MAX_BIASES}
+        )
+    for token, bias in value.items():
+        if _TOKEN_ID.fullmatch(token) is None:
+            raise PydanticCustomError(
+                "logit_bias", "has the key {token}; expected token ids", {"token": json.dumps(token)[:64]}
+            )
+        if type(bias) not in (int, float) or not -100 <= bias <= 100:
+            raise PydanticCustomError(
+                "logit_bias",
+                "of token {token} is {bias}; expected a number from -100 to 100",
+                {"token": token, "bias": json.dumps(bias)[:64]},
+            )
+    return {int(token): float(bias) for token, bias in value.items()}
+
+
 class Sampled(Body):
     """What both kinds of request share."""
 
@@ -72,6 +107,13 @@ class Sampled(Body):
     top_p: float | None = Field(None, gt=0, le=1, description="1 is off; 0.9 unless given")
     top_k: int | None = Field(None, ge=0, le=1_000_000, description="0 is off; 10 unless given")
     min_p: float | None = Field(None, ge=0, le=1, description="0 (off) unless given")
+    presence_penalty: float | None = Field(None, ge=-2, le=2, description="of tokens generated before; 0 is off")
+    frequency_penalty: float | None = Field(
+        None, ge=-2, le=2, description="of tokens, as often as generated before; 0 is off"
+    )
+    logit_bias: (
+        Annotated[Mapping[int, float], PlainValidator(_biases, json_schema_input_type=dict[str, float])] | None
+    ) = Field(None, description="token id -> what is added to its logit, -100 to 100; up to 1024 tokens")
     seed: int | None = Field(
         None, ge=0, lt=1 << 64, description="of the first choice; the next has seed + 1; drawn, and told, unless given"
     )
@@ -89,10 +131,7 @@ class Sampled(Body):
     safety_identifier: str | None = Field(None, description="decides nothing")
     prompt_cache_key: str | None = Field(None, description="decides nothing")
 
-    presence_penalty: Any = unserved(0)
-    frequency_penalty: Any = unserved(0)
     repetition_penalty: Any = unserved(1)
-    logit_bias: Any = unserved({})
     response_format: Any = unserved({"type": "text"})
 
     @model_validator(mode="after")
@@ -129,6 +168,9 @@ class Sampled(Body):
             top_k=self.top_k,
             top_p=self.top_p,
             min_p=self.min_p,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            logit_bias=self.logit_bias,
             max_tokens=self.most_tokens,
             stop=self.stop,
             ignore_eos=bool(self.ignore_eos),

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -38,6 +39,14 @@ def generate(
     temperature: Annotated[float, typer.Option(help="0 (greedy) to 10.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Keep the k most probable tokens; 0 is off.")] = 10,
     top_p: Annotated[float, typer.Option(help="Keep the most probable tokens of this mass; 1 is off.")] = 0.9,
+    presence_penalty: Annotated[float, typer.Option(help="Of tokens generated before, -2 to 2; 0 is off.")] = 0.0,
+    frequency_penalty: Annotated[
+        float, typer.Option(help="Of tokens, as often as generated before, -2 to 2; 0 is off.")
+    ] = 0.0,
+    logit_bias: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID=BIAS", help="Added to a token's logit, -100 to 100; may be given again."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Repeats a text; chosen and shown if not given.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens at most. [default: 256, or what fits]")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be given again.")] = None,
@@ -53,6 +62,9 @@ def generate(
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+        "logit_bias": _biases(logit_bias or ()),
         "seed": seed,
         "max_tokens": max_tokens,
         "stop": stop,
@@ -78,6 +90,20 @@ def generate(
         _show_rounds(generation, target)
         print(generation.text)
     Console(stderr=True).print(rendering.figures(generation, seconds), style="dim", highlight=False, soft_wrap=True)
+
+
+def _biases(given: Sequence[str]) -> dict[int, float]:
+    biases: dict[int, float] = {}
+    for entry in given:
+        token, _, bias = entry.partition("=")
+        try:
+            token_id, value = int(token), float(bias)
+        except ValueError:
+            raise InvalidArgument(f"--logit-bias {entry!r} is not a token id and a number, like 42=-100") from None
+        if token_id in biases:
+            raise InvalidArgument(f"--logit-bias names token {token_id} twice; give one bias each")
+        biases[token_id] = value
+    return biases
 
 
 def _from_stack(prompt: str, address: str | None, settings: dict[str, Any], quiet: bool) -> Generation:

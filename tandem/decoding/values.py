@@ -24,6 +24,8 @@ MAX_BEAM_WIDTH = 16
 MAX_NODES = MAX_DRAFT_LENGTH * MAX_BEAM_WIDTH
 MAX_SUPPORT = 64
 MAX_TOKENS = 1 << 20
+MAX_BIASES = 1024
+_MAX_TOKEN_ID = (1 << 32) - 1
 DIGEST_BYTES = 16
 
 
@@ -34,9 +36,10 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How next-token distributions are warped (temperature, top-k, top-p, min-p, in this order), and the draws' seed.
+    """How next-token distributions are warped, and the draws' seed.
 
-    ``top_k=0``, ``top_p=1`` and ``min_p=0`` are off; ``temperature=0`` is greedy.
+    In this order: penalties and bias, which adjust the logits of single tokens; temperature; top-k; top-p; min-p.
+    ``top_k=0``, ``top_p=1`` and ``min_p=0`` are off, as are penalties of 0; ``temperature=0`` is greedy.
     """
 
     temperature: float = 1.0
@@ -44,6 +47,12 @@ class Sampling:
     top_p: float = 0.9
     min_p: float = 0.0
     seed: int = 0
+    presence_penalty: float = 0.0
+    """Taken from the logit of each token that was generated before, however often."""
+    frequency_penalty: float = 0.0
+    """Taken from the logit of each token that was generated before, as often as it was."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """(token id, what is added to its logit), each token once."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.temperature <= 10, f"temperature is {self.temperature}; expected 0 (greedy) to 10")
@@ -51,6 +60,18 @@ class Sampling:
         _require(0 < self.top_p <= 1, f"top_p is {self.top_p}; expected more than 0, up to 1 (off)")
         _require(0 <= self.min_p <= 1, f"min_p is {self.min_p}; expected 0 (off) to 1")
         _require(0 <= self.seed < 1 << 64, f"seed is {self.seed}; expected 0 to 2**64 - 1")
+        for name, penalty in (("presence", self.presence_penalty), ("frequency", self.frequency_penalty)):
+            _require(-2 <= penalty <= 2, f"{name}_penalty is {penalty}; expected -2 to 2 (0 is off)")
+        if self.logit_bias:
+            self._check_logit_bias()
+
+    def _check_logit_bias(self) -> None:
+        count = len(self.logit_bias)
+        _require(count <= MAX_BIASES, f"logit_bias has {count} entries; at most {MAX_BIASES} are accepted")
+        for token, bias in self.logit_bias:
+            _require(0 <= token <= _MAX_TOKEN_ID, f"logit_bias names token {token}; expected 0 to {_MAX_TOKEN_ID}")
+            _require(-100 <= bias <= 100, f"logit_bias of token {token} is {bias}; expected -100 to 100")
+        _require(len(dict(self.logit_bias)) == count, "logit_bias names a token twice; expected one bias each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +105,8 @@ class Decoding:
     eos_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     trace: bool = False
+    prompt_length: int = 0
+    """Number of leading tokens that were given, not generated: penalties pass them over."""
 
     def end_index(self, token_ids: Sequence[int]) -> int | None:
         """Index of the first of ``token_ids`` that ends the text, or None."""

@@ -1,4 +1,4 @@
-"""Warping: from a model's logits to the distribution that is drawn from and judged by.
+"""Warping: from a model's logits, once penalties and bias have adjusted them, to what is drawn from and judged by.
 
 Order: temperature, then top-k, then top-p on what top-k left (keeping the token that crosses it), then min-p, then
 renormalisation. Only the highest logits of a row are needed, which is why nothing here is as wide as the vocabulary
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,16 +20,26 @@ _LEAST_WEIGHT = math.ulp(0.0)
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The highest logits of some rows, as a model gives them: falling, exact ties by rising id."""
+    """The highest logits of some rows, adjusted where a request asks for that: falling, exact ties by rising id."""
 
     ids: Ids  # [rows, width]
     logits: Floats  # [rows, width]
-    log_normaliser: Floats  # [rows], logsumexp over the whole vocabulary
+    log_normaliser: Floats  # [rows], logsumexp over the whole vocabulary of the logits as the model gives them
+    unadjusted: Floats | None = None
+    """The same tokens' logits as the model gives them, [rows, width]; None where no row is adjusted."""
+
+    @property
+    def model_logits(self) -> Floats:
+        """As the model gives them, [rows, width]."""
+        return self.logits if self.unadjusted is None else self.unadjusted
 
     def log_prob(self, rows: Ids, token_ids: Ids) -> Floats:
-        """Unwarped log-probability of token i in row i of ``rows``, [n]; -inf for a token that is not a candidate."""
+        """The model's own log-probability of token i in row i of ``rows``, [n]: neither adjusted nor warped.
+
+        -inf for a token that is not a candidate.
+        """
         found = self.ids[rows] == token_ids[:, None]
-        logits: Floats = np.where(found, self.logits[rows], -np.inf).max(axis=1, initial=-np.inf)
+        logits: Floats = np.where(found, self.model_logits[rows], -np.inf).max(axis=1, initial=-np.inf)
         return logits - self.log_normaliser[rows]
 
 
@@ -87,13 +97,12 @@ def unsharpened(sampling: Sampling) -> Sampling:
     """What the joint rules read: the plain softmax at temperature 0, where a one-hot target leaves nothing to judge."""
     if sampling.temperature > 0:
         return sampling
-    return Sampling(1.0, sampling.top_k, sampling.top_p, sampling.min_p, sampling.seed)
+    return replace(sampling, temperature=1.0)
 
 
 def drafted(sampling: Sampling) -> Sampling:
     """What a draft model reads: never more than its 64 most probable tokens, so that its support can travel."""
-    top_k = min(sampling.top_k or MAX_SUPPORT, MAX_SUPPORT)
-    return Sampling(sampling.temperature, top_k, sampling.top_p, sampling.min_p, sampling.seed)
+    return replace(sampling, top_k=min(sampling.top_k or MAX_SUPPORT, MAX_SUPPORT))
 
 
 def warp(candidates: Candidates, warps: Warps) -> Support:

@@ -184,7 +184,7 @@ def _grow_layer(residents: Residents, layout: _Layout, depth: int) -> None:
     joint = np.concatenate([growth.frontier_joint for growth in growths])
     layer = draw_layer(support, joint, noise, layout.groups)
 
-    log_probs = candidates.logits[layer.beams, layer.columns] - candidates.log_normaliser[layer.beams]
+    log_probs = candidates.model_logits[layer.beams, layer.columns] - candidates.log_normaliser[layer.beams]
     parents = np.concatenate([growth.frontier for growth in growths])[layer.beams]
     bounds = np.searchsorted(layout.owners[layer.beams], np.arange(len(growths) + 1)).tolist()
     for index, growth in enumerate(growths):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from tandem.decoding.warp import Candidates
+from tandem.engine.adjusting import Deltas
 from tandem.engine.batch import BatchPlan, Feed
 from tandem.engine.families import attention_shape
 from tandem.engine.kv_pool import KVPool
@@ -61,11 +62,11 @@ class Engine:
             sequence.close()
 
     def candidates(self, rows: abc.Sequence[Row], width: int) -> Candidates:
-        """`forward`, and the `width` highest logits of each token asked for. Raises: as `forward` does."""
-        return top_candidates(self.forward(rows), width)
+        """`forward`, and the `width` highest adjusted logits of each token asked for. Raises: as `forward` does."""
+        return top_candidates(self.forward(rows), width, Deltas.of(rows))
 
     def forward(self, rows: abc.Sequence[Row]) -> torch.Tensor:
-        """Feed every row's tokens, write their KV, and return the logits that were asked for.
+        """Feed every row's tokens, write their KV, and return the logits that were asked for, as the model gives them.
 
         A token attends to the settled positions of its sequence, to its unsettled ancestors and to itself; its
         position is `sequence.length` plus its depth. A failed call leaves every sequence as it was.
@@ -139,6 +140,12 @@ class Engine:
             )
         if len(row.logits_at) and not (row.logits_at.min() >= 0 and row.logits_at.max() < num_new):
             raise InvalidArgument(f"row {index}: logits_at {row.logits_at.tolist()} leaves its {num_new} tokens")
+        if row.adjustment is not None:
+            adjusted = row.adjustment.token_ids
+            if row.adjustment.deltas.shape != (len(row.logits_at), len(adjusted)):
+                raise InvalidArgument(f"row {index}: its adjustment is not of the logits that it asks for")
+            if len(adjusted) and not (adjusted.min() >= 0 and adjusted.max() < self.vocab_size):
+                raise InvalidArgument(f"row {index}: an adjusted id is outside the vocabulary of {self.vocab_size}")
         try:
             tree = sequence.tree.extended(row.parents)
         except InvalidArgument as error:

@@ -7,14 +7,15 @@ import numpy.typing as npt
 import torch
 
 from tandem.decoding.warp import Candidates
+from tandem.engine.adjusting import Deltas
 from tandem.errors import InvalidArgument
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def top_candidates(logits: torch.Tensor, width: int) -> Candidates:
-    """The `width` highest logits of each row.
+def top_candidates(logits: torch.Tensor, width: int, deltas: Deltas | None = None) -> Candidates:
+    """The `width` highest logits of each row, once `deltas` are added.
 
     Equal logits, which are frequent in bfloat16, are settled by the lowest id, also at the cut-off: the selection is
     the same on every device and in every batch.
@@ -25,8 +26,9 @@ def top_candidates(logits: torch.Tensor, width: int) -> Candidates:
     vocab_size = logits.shape[1]
     if not 1 <= width <= vocab_size:
         raise InvalidArgument(f"{width} candidates were asked for; expected 1 to {vocab_size}, the vocabulary")
+    ranked = logits if deltas is None else deltas.added_to(logits)
     # One more than asked for, where there is one, to see whether the choice at the cut-off was between equals.
-    values, ids = torch.topk(logits, min(width + 1, vocab_size), dim=-1)
+    values, ids = torch.topk(ranked, min(width + 1, vocab_size), dim=-1)
     log_normaliser = torch.logsumexp(logits.float(), dim=-1, keepdim=True)
     # Ids are exact in float64, so that everything travels in one copy.
     host = torch.cat((values.double(), ids.double(), log_normaliser.double()), dim=1).cpu().numpy()
@@ -35,11 +37,18 @@ def top_candidates(logits: torch.Tensor, width: int) -> Candidates:
         tied = np.flatnonzero(host[:, width - 1] == host[:, width])
         if len(tied):
             at = torch.from_numpy(tied).to(logits.device)
-            _take_lowest_ids(logits[at] == values[at, width - 1 : width], tied, top, top_ids)
+            _take_lowest_ids(ranked[at] == values[at, width - 1 : width], tied, top, top_ids)
     if (top[:, 1:] == top[:, :-1]).any():
         order = np.lexsort((top_ids, -top), axis=-1)
         top_ids = np.take_along_axis(top_ids, order, axis=-1)  # the values are in order as they are
-    return Candidates(ids=top_ids, logits=top.copy(), log_normaliser=host[:, -1].copy())
+    unadjusted = None if deltas is None else _gathered(logits, top_ids)
+    return Candidates(top_ids, top.copy(), host[:, -1].copy(), unadjusted)
+
+
+def _gathered(logits: torch.Tensor, ids: Ints) -> Floats:
+    """The logits of some tokens of each row, `[rows, width]`."""
+    values: Floats = logits.gather(1, torch.from_numpy(ids).to(logits.device)).double().cpu().numpy()
+    return values
 
 
 def _take_lowest_ids(at_cut: torch.Tensor, rows: Ints, top: Floats, top_ids: Ints) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence as Tokens
 
 import numpy as np
 
+from tandem.decoding.adjusting import NOTHING_SAID, Adjuster, Adjustment, Tally
 from tandem.decoding.values import Decoding, Ids, RunningDigest, Sampling
 from tandem.engine.tree_model import CachedSequence, Row, TreeModel
 
@@ -30,6 +31,8 @@ class TextSequence:
         self._num_fed_of_text = 0
         self._tree_tokens: list[int] = []
         self._tree_parents: list[int] = []
+        self._adjuster = Adjuster.of(decoding.sampling)
+        self._tally = NOTHING_SAID  # of the text that the tree stands on
 
     @property
     def position(self) -> int:
@@ -96,19 +99,31 @@ class TextSequence:
             np.array(text + self._tree_tokens, np.int64),
             np.array([*range(-1, count - 1), *tree_parents], np.int64),
             np.arange(count - 1, count + len(tree_parents)),
+            self._adjustment(-1),
         )
 
     def feed_nodes(self, token_ids: Ids, parents: Ids) -> Row:
         """A row of further nodes of the tree that is being grown, asking for logits at each."""
-        base = self._num_fed_of_text
+        base, first = self._num_fed_of_text, len(self._tree_tokens)
         self._tree_tokens += token_ids.tolist()
         self._tree_parents += parents.tolist()
-        return Row(self.cache, token_ids, np.where(parents < 0, base - 1, parents + base), np.arange(len(token_ids)))
+        placed = np.where(parents < 0, base - 1, parents + base)
+        return Row(self.cache, token_ids, placed, np.arange(len(token_ids)), self._adjustment(first))
 
     def forget_kv(self) -> None:
         """Gives up the KV; it is computed again when next needed."""
         self.cache.rollback(0)
         self._num_fed_of_text, self._tree_tokens, self._tree_parents = 0, [], []
+
+    def _adjustment(self, first: int) -> Adjustment | None:
+        """Of the logits after the tree's nodes from ``first`` on; -1 is the end of the text."""
+        if self._adjuster is None:
+            return None
+        if first < 0:
+            self._tally = Tally.of(self.token_ids[self.decoding.prompt_length :])
+        nodes = np.arange(first, len(self._tree_tokens))
+        tree_tokens, tree_parents = (np.array(ids, np.int64) for ids in (self._tree_tokens, self._tree_parents))
+        return self._adjuster.after(self._tally, tree_tokens, tree_parents, nodes)
 
     def _settle(self, common: int) -> None:
         """Keeps the fed nodes that lie on the text, of which the first ``common`` tokens are those that were fed."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tandem.decoding.adjusting import Adjustment
 from tandem.decoding.values import Ids
 from tandem.decoding.warp import Candidates
 
@@ -43,6 +44,7 @@ class Row:
     token_ids: Ids  # [n]
     parents: Ids  # [n], among the sequence's unsettled nodes, those of this row last; -1 is the last settled position
     logits_at: Ids  # [k], which of the n tokens' logits are asked for
+    adjustment: Adjustment | None = None  # of the k logits, before the highest are chosen
 
 
 class TreeModel(Protocol):
@@ -63,6 +65,8 @@ class TreeModel(Protocol):
 
     def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
         """Runs one forward pass, and returns the ``width`` highest logits wherever the rows ask, in row order.
+
+        They are chosen once the rows' adjustments have been added.
 
         Raises:
             OutOfKV: no blocks are free; nothing was changed.

@@ -8,7 +8,7 @@ was changed. Whether ids fit the model is checked where the model is known, by `
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from tandem.decoding.values import (
     DIGEST_BYTES,
+    MAX_BIASES,
     MAX_NODES,
     MAX_SUPPORT,
     MAX_TOKENS,
@@ -77,6 +78,11 @@ def check_token_ids(token_ids: Sequence[int], vocab_size: int, what: str = "toke
     _require(min(token_ids) >= 0, f"{what} has a negative id")
 
 
+def check_decoding_ids(decoding: Decoding, vocab_size: int) -> None:
+    """Checks that every token a request names is one of the model's."""
+    check_token_ids([token for token, _ in decoding.sampling.logit_bias], vocab_size, "logit_bias")
+
+
 def check_seconds(seconds: float, what: str) -> float:
     """Returns a duration that is finite and not negative."""
     _require(0 <= seconds < float("inf"), f"{what} is {seconds}; expected a finite number of seconds, 0 or more")
@@ -95,15 +101,36 @@ def check_joules(joules: float, what: str) -> float:
 def encode_sampling(value: Sampling) -> pb.Sampling:
     """`Sampling` as a message."""
     return pb.Sampling(
-        temperature=value.temperature, top_k=value.top_k, top_p=value.top_p, min_p=value.min_p, seed=value.seed
+        temperature=value.temperature,
+        top_k=value.top_k,
+        top_p=value.top_p,
+        min_p=value.min_p,
+        seed=value.seed,
+        presence_penalty=value.presence_penalty,
+        frequency_penalty=value.frequency_penalty,
+        logit_bias=[pb.LogitBias(token_id=token, bias=bias) for token, bias in value.logit_bias],
     )
 
 
 def decode_sampling(message: pb.Sampling) -> Sampling:
     """`Sampling` from a message; what the contract has room for and nobody serves yet is refused by name."""
-    for name in ("presence_penalty", "frequency_penalty", "logit_bias", "grammar_id"):
-        _require(not getattr(message, name), f"{name} is not served by this version")
-    return Sampling(message.temperature, message.top_k, message.top_p, message.min_p, message.seed)
+    _require(not message.grammar_id, "grammar_id is not served by this version")
+    return Sampling(
+        message.temperature,
+        message.top_k,
+        message.top_p,
+        message.min_p,
+        message.seed,
+        message.presence_penalty,
+        message.frequency_penalty,
+        decode_logit_bias(message.logit_bias),
+    )
+
+
+def decode_logit_bias(entries: Collection[pb.LogitBias]) -> tuple[tuple[int, float], ...]:
+    """The entries of a bias, of which there are not too many; their other bounds are those of `Sampling`."""
+    _require(len(entries) <= MAX_BIASES, f"logit_bias has {len(entries)} entries; at most {MAX_BIASES} are accepted")
+    return tuple((entry.token_id, entry.bias) for entry in entries)
 
 
 def encode_speculation(value: Speculation) -> pb.Speculation:
@@ -131,6 +158,7 @@ def encode_decoding(value: Decoding) -> pb.Decoding:
         eos_token_ids=value.eos_token_ids,
         ignore_eos=value.ignore_eos,
         trace=value.trace,
+        prompt_length=value.prompt_length,
     )
 
 
@@ -143,6 +171,10 @@ def decode_decoding(message: pb.Decoding) -> Decoding:
     _require(len(message.eos_token_ids) <= MAX_EOS_IDS, f"at most {MAX_EOS_IDS} eos_token_ids are accepted")
     _require(not message.num_top_log_probs, "num_top_log_probs is not served by this version")
     _require(len(message.cache_salt) <= 64, "cache_salt must be at most 64 bytes")
+    _require(
+        0 <= message.prompt_length <= MAX_TOKENS,
+        f"prompt_length is {message.prompt_length}; expected 0 to {MAX_TOKENS}",
+    )
     return Decoding(
         sampling=decode_sampling(message.sampling),
         speculation=decode_speculation(message.speculation),
@@ -150,6 +182,7 @@ def decode_decoding(message: pb.Decoding) -> Decoding:
         eos_token_ids=tuple(message.eos_token_ids),
         ignore_eos=message.ignore_eos,
         trace=message.trace,
+        prompt_length=message.prompt_length,
     )
 
 

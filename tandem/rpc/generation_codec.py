@@ -37,6 +37,9 @@ def encode_request(prompt: str | Sequence[int], options: Options) -> pb.Generate
         with _named(name):
             if name == "stop":
                 request.stop.extend([value] if isinstance(value, str) else cast(Sequence[str], value or ()))
+            elif name == "logit_bias":
+                for token, bias in dict(cast(Mapping[int, float], value or {})).items():
+                    request.logit_bias.add(token_id=token, bias=bias)
             elif value is not None:
                 setattr(request, name, value)
     return request

@@ -81,7 +81,7 @@ class Speculation(_message.Message):
     def __init__(self, method: _Optional[str] = ..., draft_length: _Optional[int] = ..., beam_width: _Optional[int] = ..., threshold: _Optional[float] = ...) -> None: ...
 
 class Decoding(_message.Message):
-    __slots__ = ("sampling", "speculation", "max_position", "eos_token_ids", "ignore_eos", "trace", "num_top_log_probs", "cache_salt")
+    __slots__ = ("sampling", "speculation", "max_position", "eos_token_ids", "ignore_eos", "trace", "num_top_log_probs", "cache_salt", "prompt_length")
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     SPECULATION_FIELD_NUMBER: _ClassVar[int]
     MAX_POSITION_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +90,7 @@ class Decoding(_message.Message):
     TRACE_FIELD_NUMBER: _ClassVar[int]
     NUM_TOP_LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     CACHE_SALT_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_LENGTH_FIELD_NUMBER: _ClassVar[int]
     sampling: Sampling
     speculation: Speculation
     max_position: int
@@ -98,7 +99,8 @@ class Decoding(_message.Message):
     trace: bool
     num_top_log_probs: int
     cache_salt: bytes
-    def __init__(self, sampling: _Optional[_Union[Sampling, _Mapping]] = ..., speculation: _Optional[_Union[Speculation, _Mapping]] = ..., max_position: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., ignore_eos: _Optional[bool] = ..., trace: _Optional[bool] = ..., num_top_log_probs: _Optional[int] = ..., cache_salt: _Optional[bytes] = ...) -> None: ...
+    prompt_length: int
+    def __init__(self, sampling: _Optional[_Union[Sampling, _Mapping]] = ..., speculation: _Optional[_Union[Speculation, _Mapping]] = ..., max_position: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., ignore_eos: _Optional[bool] = ..., trace: _Optional[bool] = ..., num_top_log_probs: _Optional[int] = ..., cache_salt: _Optional[bytes] = ..., prompt_length: _Optional[int] = ...) -> None: ...
 
 class Proposal(_message.Message):
     __slots__ = ("digest", "token_ids", "parents", "draft_joint_log_probs", "distributions", "draft_seconds", "draft_joules")

@@ -38,6 +38,9 @@ def test_without_a_stack_it_says_how_to_start_one() -> None:
         (("--address", "nowhere"), "host:port"),
         (("--address", "127.0.0.1:1", "--target", "x"), "--target"),
         (("--target", "/no/such/model"), "/no/such/model"),
+        (("--logit-bias", "7"), "--logit-bias '7' is not a token id and a number"),
+        (("--logit-bias", "x=1"), "--logit-bias 'x=1'"),
+        (("--logit-bias", "7=1", "--logit-bias", "7=2"), "token 7 twice"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], named: str) -> None:

@@ -18,6 +18,7 @@ from tandem.tokenization import Tokenizer
 from tests.e2e.running import Up
 
 PROMPT = "select name, age from people"
+EOS = 1
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,50 @@ def test_the_services_decode_what_one_process_decodes(
     assert served.usage.acceptance_histogram == local.usage.acceptance_histogram
 
 
+@pytest.mark.parametrize("method", ["mtad", "mmtad", "block", "mtjd"])
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_a_bias_bans_and_forces(client: Client, method: str, temperature: float) -> None:
+    def tokens(logit_bias: dict[int, float]) -> tuple[int, ...]:
+        return client.generate(
+            PROMPT,
+            method=method,
+            seed=6,
+            temperature=temperature,
+            max_tokens=30,
+            ignore_eos=True,
+            logit_bias=logit_bias,
+        ).token_ids
+
+    favourite = max(free := tokens({}), key=free.count)
+    assert favourite not in tokens({favourite: -100})
+    assert set(tokens({favourite: 100})) == {favourite}
+    end = client.generate(PROMPT, method=method, max_tokens=30, logit_bias={EOS: 100})
+    assert (end.token_ids, end.finish_reason, end.text) == ((EOS,), "stop", "")
+
+
+@pytest.mark.parametrize("method", ["autoregressive", "coupled", "specinfer", "mtad"])
+def test_penalties_say_by_services_what_they_say_in_one_process(
+    client: Client, tiny_pair: tuple[Path, Path], method: str
+) -> None:
+    from tandem.local import LocalDecoder
+
+    options: Options = {
+        "method": method,
+        "seed": 3,
+        "max_tokens": 60,
+        "ignore_eos": True,
+        "presence_penalty": 1.2,
+        "frequency_penalty": 0.4,
+        "logit_bias": {7: 2.0, 11: -3.0},
+    }
+    made, local = client.generate(PROMPT, **options), LocalDecoder(*tiny_pair).generate(PROMPT, **options)
+    assert made.token_ids == local.token_ids
+    assert made.usage.output_negative_log_likelihood == pytest.approx(local.usage.output_negative_log_likelihood)
+    greedy: Options = {"method": method, "temperature": 0.0, "max_tokens": 60, "ignore_eos": True}
+    plain, varied = (client.generate(PROMPT, frequency_penalty=value, **greedy).token_ids for value in (0.0, 2.0))
+    assert len(set(varied)) > len(set(plain))
+
+
 def test_parts_follow_on_each_other_and_carry_what_resuming_asks_for(client: Client) -> None:
     with client.stream(PROMPT, seed=2, max_tokens=40, ignore_eos=True) as stream:
         parts = list(stream)
@@ -186,6 +231,13 @@ BAD = {
     "draft_length 1000": ({"draft_length": 1000}, "draft_length"),
     "draft_length 0": ({"draft_length": 0}, "draft_length"),
     "beam_width 17": ({"beam_width": 17}, "beam_width"),
+    "presence_penalty 3": ({"presence_penalty": 3.0}, "presence_penalty"),
+    "frequency_penalty nan": ({"frequency_penalty": math.nan}, "frequency_penalty"),
+    "a bias of 1000": ({"logit_bias": {3: 1000.0}}, "logit_bias"),
+    "a bias past the vocabulary": ({"logit_bias": {320: 1.0}}, "logit_bias"),
+    "a bias of a negative token": ({"logit_bias": {-1: 1.0}}, "logit_bias"),
+    "1025 biases": ({"logit_bias": dict.fromkeys(range(1025), 1.0)}, "logit_bias"),
+    "no biases at all": ({"logit_bias": 5}, "logit_bias"),
     "empty stop": ({"stop": [""]}, "stop"),
     "17 stops": ({"stop": list("abcdefghijklmnopq")}, "stop"),
 }

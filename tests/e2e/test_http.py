@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -162,6 +163,27 @@ async def test_the_asyncio_client_streams_many_at_once(async_api: AsyncOpenAI, c
     assert list(texts) == expected
 
 
+def test_a_bias_bans_and_forces(api: OpenAI, client: Client, model: str) -> None:
+    asked: dict[str, Any] = {"model": model, "seed": 6, "max_tokens": 24, "extra_body": {"ignore_eos": True}}
+    free = client.generate(PROMPT, seed=6, max_tokens=24, ignore_eos=True)
+    favourite = max(free.token_ids, key=free.token_ids.count)
+    for bias in (-100, 100):
+        expected = client.generate(PROMPT, seed=6, max_tokens=24, ignore_eos=True, logit_bias={favourite: bias})
+        assert expected.token_ids.count(favourite) == (24 if bias > 0 else 0)
+        made = api.completions.create(prompt=PROMPT, logit_bias={str(favourite): bias}, **asked)
+        assert made.choices[0].text == expected.text
+    penalties = {"presence_penalty": 1.5, "frequency_penalty": 0.5}
+    made = api.completions.create(prompt=PROMPT, **penalties, **asked)
+    penalised = client.generate(PROMPT, seed=6, max_tokens=24, ignore_eos=True, **penalties)  # type: ignore[arg-type]
+    assert made.choices[0].text == penalised.text != free.text
+    chat = {"messages": [{"role": "user", "content": "hi"}], **asked}
+    said = [
+        api.chat.completions.create(**chat, **fields).choices[0].message.content
+        for fields in ({}, penalties, {"logit_bias": {str(favourite): 100}})
+    ]
+    assert len(set(said)) == 3
+
+
 def test_errors_are_the_clients_exceptions(api: OpenAI, model: str) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
         api.completions.create(model="gpt-4o", prompt=PROMPT)
@@ -169,7 +191,8 @@ def test_errors_are_the_clients_exceptions(api: OpenAI, model: str) -> None:
     with pytest.raises(openai.NotFoundError):
         api.embeddings.create(model=model, input="x")
     for fields, param in (
-        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"extra_body": {"repetition_penalty": 1.1}}, "repetition_penalty"),
         ({"suffix": "x"}, "suffix"),
         ({"logprobs": 5}, "logprobs"),
         ({"temperature": 11}, "temperature"),

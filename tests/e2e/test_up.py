@@ -234,6 +234,29 @@ def test_generate_in_one_process(tiny_pair: tuple[Path, Path], stack: Up) -> Non
     served = tandem("generate", PROMPT, *options, "--address", stack.told["grpc"][0])
     assert alone.returncode == 0, alone.stderr
     assert alone.stdout == served.stdout
+    adjusting = (
+        "--presence-penalty",
+        "-1.5",
+        "--frequency-penalty",
+        "0.5",
+        "--logit-bias",
+        "9=3",
+        "--logit-bias",
+        "7=-2",
+    )
+    adjusted = tandem("generate", PROMPT, *options, *adjusting, *models)
+    assert adjusted.returncode == 0, adjusted.stderr
+    with Client(stack.told["grpc"]) as client:
+        made = client.generate(
+            PROMPT,
+            seed=7,
+            max_tokens=12,
+            method="coupled",
+            presence_penalty=-1.5,
+            frequency_penalty=0.5,
+            logit_bias={9: 3.0, 7: -2.0},
+        )
+    assert adjusted.stdout == made.text + "\n" != alone.stdout
 
 
 def test_ctrl_c_cancels_the_session(stack: Up) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from dataclasses import replace
 import pytest
 import redis.asyncio as redis
 
-from orchestrator.records import KvReference, SessionRecord, Setup
+from orchestrator.records import KvReference, SessionRecord, Setup, dump_setup, load_setup
 from orchestrator.session_store import Lifetimes, SessionStore, keys_of
 from tandem.decoding.values import Decoding, Fence, Outcome, RoundName, RunningDigest, Sampling, Speculation
 from tandem.errors import DataLoss, InvalidArgument, NotFound, Stale, Unavailable
@@ -84,6 +85,20 @@ async def test_a_session_is_read_as_it_was_written(store: SessionStore) -> None:
     assert await store.read(record.session_id) == record
     with pytest.raises(Stale, match="exists"):
         await store.create(record)
+
+
+def test_what_adjusts_logits_is_kept_and_records_from_before_it_was_served_are_read() -> None:
+    setup = new_record().setup
+    sampling = Sampling(seed=5, presence_penalty=0.5, frequency_penalty=-1.5, logit_bias=((7, -100.0), (3, 0.1)))
+    adjusted = replace(setup, decoding=replace(setup.decoding, sampling=sampling, prompt_length=3))
+    assert load_setup(dump_setup(adjusted).encode()) == adjusted
+    former = json.loads(dump_setup(setup))
+    del former["decoding"]["prompt_length"]
+    for name in ("presence_penalty", "frequency_penalty", "logit_bias"):
+        del former["decoding"]["sampling"][name]
+    assert load_setup(json.dumps(former).encode()) == setup
+    with pytest.raises(DataLoss):
+        load_setup(dump_setup(adjusted).replace("[7,-100.0]", "[7]").encode())
 
 
 async def test_commits_append_and_are_counted(store: SessionStore) -> None:

@@ -12,6 +12,7 @@ from orchestrator.session_store import Lifetimes, SessionStore
 from tandem.decoding.values import RunningDigest
 from tandem.tokenization import Tokenizer
 from tandem.v1 import generation_pb2 as pb
+from tandem.v1.types_pb2 import LogitBias
 from tests.orchestrator.conftest import PROMPT, SCRIPT, Served, Stage, until
 
 
@@ -74,14 +75,28 @@ async def test_options_reach_the_replicas(stage: Stage) -> None:
     verify, draft = await stage.verify(), await stage.draft()
     served = await stage.orchestrator([verify], [draft], method="mmtad", draft_length=3, beam_width=2, threshold=0.3)
     await served.text(max_tokens=4)
-    await served.text(max_tokens=9, method="block", temperature=0.0, top_k=0, top_p=1.0, min_p=0.1, draft_length=7)
+    await served.text(
+        max_tokens=9,
+        method="block",
+        temperature=0.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.1,
+        draft_length=7,
+        presence_penalty=0.5,
+        frequency_penalty=-1.5,
+        logit_bias=[LogitBias(token_id=7, bias=-100), LogitBias(token_id=5, bias=0.25)],
+    )
     first, second = (run.decoding for run in draft.opened)
     spec = first.speculation
     assert (spec.method, spec.draft_length, spec.beam_width, spec.threshold) == ("mmtad", 3, 2, 0.3)
     assert (second.speculation.method, second.speculation.draft_length, second.max_position) == ("block", 7, 12)
     sampling = second.sampling
     assert (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p) == (0.0, 0, 1.0, 0.1)
-    assert second.eos_token_ids == (1,)
+    assert (sampling.presence_penalty, sampling.frequency_penalty) == (0.5, -1.5)
+    assert sampling.logit_bias == ((7, -100.0), (5, 0.25))
+    assert (first.sampling.presence_penalty, first.sampling.frequency_penalty, first.sampling.logit_bias) == (0, 0, ())
+    assert (second.prompt_length, second.eos_token_ids) == (3, (1,))
 
 
 @pytest.mark.parametrize("method", ["autoregressive", "mtjd"])

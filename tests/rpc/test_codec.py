@@ -39,6 +39,9 @@ samplings = st.builds(
     top_p=st.floats(0, 1, exclude_min=True),
     min_p=st.floats(0, 1),
     seed=st.integers(0, 2**64 - 1),
+    presence_penalty=st.floats(-2, 2),
+    frequency_penalty=st.floats(-2, 2),
+    logit_bias=st.dictionaries(ids, st.floats(-100, 100), max_size=5).map(lambda given: tuple(given.items())),
 )
 speculations = st.builds(
     Speculation,
@@ -55,6 +58,7 @@ decodings = st.builds(
     eos_token_ids=st.lists(ids, max_size=64).map(tuple),
     ignore_eos=st.booleans(),
     trace=st.booleans(),
+    prompt_length=st.integers(0, 1 << 20),
 )
 fences = st.builds(Fence, st.integers(1, 2**64 - 1), st.binary(min_size=8, max_size=32))
 names = st.builds(

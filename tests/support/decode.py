@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tandem.decoding.methods import METHODS
 from tandem.decoding.values import Decoding, Floats, Outcome, Proposal, Sampling, Speculation
@@ -15,8 +16,7 @@ Text = tuple[int, ...]
 
 
 def decoding_of(sampling: Sampling, speculation: Speculation, seed: int, **rest: object) -> Decoding:
-    warp = (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p)
-    return Decoding(Sampling(*warp, seed), speculation, max_position=1 << 20, **rest)  # type: ignore[arg-type]
+    return Decoding(replace(sampling, seed=seed), speculation, max_position=1 << 20, **rest)  # type: ignore[arg-type]
 
 
 def decode(

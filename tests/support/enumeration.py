@@ -64,6 +64,34 @@ def text_distribution(
     return texts
 
 
+def plain_adjust(logits: Sequence[float], sampling: Sampling, generated: Sequence[int]) -> list[float]:
+    """Logits after penalties, which count what was ``generated`` so far, and bias."""
+    counts, biases = Counter(generated), dict(sampling.logit_bias)
+    return [
+        logit
+        - (sampling.presence_penalty if counts[token] else 0)
+        - sampling.frequency_penalty * counts[token]
+        + biases.get(token, 0)
+        for token, logit in enumerate(logits)
+    ]
+
+
+def adjusted_text_distribution(
+    logits: Floats, sampling: Sampling, prompt: Sequence[int], length: int
+) -> dict[Text, float]:
+    """As `text_distribution`, where what comes next depends by penalties on all that was generated."""
+    texts: dict[Text, float] = {(): 1.0}
+    for _ in range(length):
+        longer: dict[Text, float] = {}
+        for text, prob in texts.items():
+            last_two = (0, *prompt, *text)[-2:]
+            adjusted = plain_adjust(logits[last_two].tolist(), sampling, text)
+            for token, next_prob in plain_warp(adjusted, sampling).items():
+                longer[(*text, token)] = prob * next_prob
+        texts = longer
+    return texts
+
+
 def goodness_of_fit(observed: Iterable[Text], expected: dict[Text, float], least: float = 5.0) -> float:
     """The p-value of a chi-square test; 0 when something was observed that cannot be.
 

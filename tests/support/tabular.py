@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tandem.decoding.values import Floats
+from tandem.decoding.values import Floats, Ids
 from tandem.decoding.warp import Candidates
 from tandem.engine.tree_model import Row
 from tandem.errors import InvariantBroken, OutOfKV
@@ -62,6 +62,7 @@ class TabularModel:
         self.num_passes = 0
         self.num_fed = 0
         """Tokens that were fed, in all passes together."""
+        self._logits = logits
         self._ids = np.argsort(-logits, axis=2, kind="stable")
         self._sorted = np.take_along_axis(logits, self._ids, axis=2)
         with np.errstate(invalid="ignore"):
@@ -93,11 +94,27 @@ class TabularModel:
             assert isinstance(sequence, TabularSequence)
             contexts += sequence.read(row.token_ids.tolist(), row.parents.tolist(), row.logits_at.tolist())
         last_but_one, last = np.array(contexts, np.int64).reshape(-1, 2).T
+        if any(row.adjustment is not None for row in rows):
+            return self._adjusted(rows, width, last_but_one, last)
         return Candidates(
             self._ids[last_but_one, last, :width],
             self._sorted[last_but_one, last, :width],
             self._log_normaliser[last_but_one, last],
         )
+
+    def _adjusted(self, rows: Sequence[Row], width: int, last_but_one: Ids, last: Ids) -> Candidates:
+        """As without adjustments, of a table in which each row has its own."""
+        given = self._logits[last_but_one, last]
+        logits = given.copy()
+        start = 0
+        for row in rows:
+            stop = start + len(row.logits_at)
+            if row.adjustment is not None:
+                logits[start:stop, row.adjustment.token_ids] += row.adjustment.deltas
+            start = stop
+        ids = np.argsort(-logits, axis=1, kind="stable")[:, :width]
+        ranked, unadjusted = (np.take_along_axis(each, ids, axis=1) for each in (logits, given))
+        return Candidates(ids, ranked, self._log_normaliser[last_but_one, last], unadjusted)
 
     def check_integrity(self) -> None:
         for sequence in self.open_sequences.values():

@@ -43,7 +43,7 @@ class Block:
             0.0,
         )
         shares = [
-            rest / (rest + 1.0 - weight) if rest > 0 else 0.0
+            rest / (rest + (1.0 - weight)) if rest > 0 else 0.0  # a small rest would be lost in a sum with 1
             for rest, weight in zip(totals(residuals[1:]).tolist(), weights[1:-1], strict=True)
         ]
         passed = np.flatnonzero(draws.accepts < np.array([*shares, weights[-1]]))

@@ -67,10 +67,18 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"logprobs": -1}, "logprobs", "0"),
     ({"logprobs": 0, "echo": True}, "echo", "logprobs"),
     ({"suffix": "end"}, "suffix", "leave it out"),
-    ({"presence_penalty": 0.5}, "presence_penalty", "leave it out"),
-    ({"frequency_penalty": -2}, "frequency_penalty", "leave it out"),
+    ({"presence_penalty": 2.5}, "presence_penalty", "less than or equal to 2"),
+    ({"frequency_penalty": -2.5}, "frequency_penalty", "greater than or equal to -2"),
+    ({"frequency_penalty": "1"}, "frequency_penalty", "number"),
     ({"repetition_penalty": 1.1}, "repetition_penalty", "leave it out"),
-    ({"logit_bias": {"5": 1}}, "logit_bias", "leave it out"),
+    ({"logit_bias": [5]}, "logit_bias", "not a JSON object"),
+    ({"logit_bias": {"five": 1}}, "logit_bias", 'the key "five"'),
+    ({"logit_bias": {"05": 1}}, "logit_bias", 'the key "05"'),
+    ({"logit_bias": {"-5": 1}}, "logit_bias", 'the key "-5"'),
+    ({"logit_bias": {"5": 101}}, "logit_bias", "of token 5 is 101"),
+    ({"logit_bias": {"5": None}}, "logit_bias", "of token 5 is null"),
+    ({"logit_bias": {"5": True}}, "logit_bias", "of token 5 is true"),
+    ({"logit_bias": {str(token): 1 for token in range(1025)}}, "logit_bias", "1025 entries"),
     ({"response_format": {"type": "json_object"}}, "response_format", "leave it out"),
     ({"messages": MESSAGES}, "messages", "unknown"),
 ]
@@ -130,6 +138,8 @@ async def test_what_is_not_served_is_refused_by_name(door: Door) -> None:
         ({"max_tokens": 2**70}, "max_tokens", "max_tokens is"),
         ({"stop": [""]}, "stop", "stop string"),
         ({"stop": ["x"] * 17}, "stop", "17 stop strings"),
+        ({"logit_bias": {"320": 1}}, "logit_bias", "token 320"),
+        ({"logit_bias": {"9999999999": 1}}, "logit_bias", "token 9999999999"),
         ({"speculative": {"method": "telepathy"}}, "speculative.method", "mtad"),
     ],
 )
@@ -226,6 +236,6 @@ async def test_a_model_without_a_template_points_to_completions(door: Door) -> N
     assert "/v1/completions" in answer.error["message"]
 
 
-def test_an_unserved_parameter_takes_false_for_false_and_not_for_zero() -> None:
-    with pytest.raises(BadRequest, match="presence_penalty"):
-        parse(b'{"prompt": "a", "presence_penalty": false}', CompletionRequest)
+def test_an_unserved_parameter_takes_one_for_one_and_not_for_true() -> None:
+    with pytest.raises(BadRequest, match="repetition_penalty"):
+        parse(b'{"prompt": "a", "repetition_penalty": true}', CompletionRequest)

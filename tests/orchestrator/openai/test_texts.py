@@ -60,6 +60,9 @@ async def test_every_parameter_reaches_the_decoding(door: Door) -> None:
         top_k=3,
         top_p=0.5,
         min_p=0.125,
+        presence_penalty=1,
+        frequency_penalty=-0.5,
+        logit_bias={"7": -100, "0": 2.5},
         ignore_eos=True,
         seed=5,
         speculative={"accept_threshold": 0.75, "num_speculative_tokens": 5, "beam_width": 6, "method": "mtad"},
@@ -73,6 +76,8 @@ async def test_every_parameter_reaches_the_decoding(door: Door) -> None:
         0.125,
         5,
     )
+    assert (sampling.presence_penalty, sampling.frequency_penalty) == (1.0, -0.5)
+    assert sampling.logit_bias == ((7, -100.0), (0, 2.5))
     assert (speculation.threshold, speculation.draft_length, speculation.beam_width) == (0.75, 5, 6)
     assert decoding.ignore_eos
     assert decoding.max_position == 3 + 20
