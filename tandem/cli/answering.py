@@ -14,6 +14,7 @@ from tandem.client import AsyncClient, AsyncStream
 from tandem.errors import InvalidArgument, TandemError, Unavailable
 from tandem.generation import Generation, Options, Part
 from tandem.models import shipped
+from tandem.rpc.codec import Description
 from tandem.tokenization import Tokenizer, tokenizer_digest
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class Answerer(Protocol):
     async def model(self) -> str:
         """The target's name, a folder or a Hugging Face id."""
 
+    async def tokenizer_digest(self) -> str:
+        """Of what it reads; see `tandem.tokenization`."""
+
 
 @asynccontextmanager
 async def answerer(source: Source) -> AsyncIterator[Answerer]:
@@ -122,8 +126,15 @@ class Served:
 
     async def model(self) -> str:
         """See `Answerer`."""
+        return (await self._described()).model
+
+    async def tokenizer_digest(self) -> str:
+        """See `Answerer`."""
+        return (await self._described()).tokenizer_digest
+
+    async def _described(self) -> Description:
         try:
-            return (await self._client.describe()).model
+            return await self._client.describe()
         except Unavailable as error:
             if self._named:
                 raise
@@ -193,6 +204,10 @@ class InProcess:
     async def model(self) -> str:
         """See `Answerer`."""
         return self._source.models[0]
+
+    async def tokenizer_digest(self) -> str:
+        """See `Answerer`."""
+        return self._decoder.tokenizer.digest
 
 
 class LocalAnswer:
