@@ -6,48 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from tandem.cli.source import DEFAULT_ADDRESS, Source, nobody_there
 from tandem.client import AsyncClient, AsyncStream
-from tandem.errors import InvalidArgument, TandemError, Unavailable
+from tandem.errors import TandemError, Unavailable
 from tandem.generation import Generation, Options, Part
-from tandem.models import shipped
 from tandem.rpc.codec import Description
 from tandem.tokenization import Tokenizer, tokenizer_digest
 
 if TYPE_CHECKING:
     from tandem.local import LocalDecoder, LocalStream
 
-DEFAULT_ADDRESS = "127.0.0.1:7070"
 _SESSION_POLL_SECONDS = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where texts come from, as the command line names it."""
-
-    address: str | None = None
-    target: str | None = None
-    draft: str | None = None
-    dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.in_process and self.address is not None:
-            raise InvalidArgument(
-                "--address asks a running stack, whose models are chosen there; leave --target and --draft out"
-            )
-
-    @property
-    def in_process(self) -> bool:
-        """Whether this process decodes."""
-        return self.target is not None or self.draft is not None
-
-    @property
-    def models(self) -> tuple[str, str]:
-        """Target and draft, the shipped ones where not named."""
-        return self.target or str(shipped("target")), self.draft or str(shipped("draft"))
 
 
 class Answer(Protocol):
@@ -102,14 +74,6 @@ def _load(source: Source) -> LocalDecoder:
     from tandem.local import LocalDecoder  # imports torch
 
     return LocalDecoder(*source.models, dtype=source.dtype)
-
-
-def nobody_there(error: Unavailable) -> Unavailable:
-    """What to say where nothing listens at the address that nobody named."""
-    return Unavailable(
-        f"no stack is running at {DEFAULT_ADDRESS}. Start one with `tandem up`, name another with "
-        f"--address, or decode in this process with --target and --draft ({error})"
-    )
 
 
 class Served:

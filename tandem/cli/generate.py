@@ -12,8 +12,7 @@ import typer
 from rich.console import Console
 
 from tandem.cli import options, rendering
-from tandem.cli.answering import DEFAULT_ADDRESS, Source, nobody_there
-from tandem.cli.lines import generate_lines, read_json, read_plain
+from tandem.cli.source import DEFAULT_ADDRESS, Source, nobody_there
 from tandem.errors import InvalidArgument, TandemError, Unavailable
 from tandem.evaluation.showing import TokenText
 from tandem.generation import Generation
@@ -78,6 +77,8 @@ def generate(
     if jsonl or plain_lines:
         if prompt not in (None, "-"):
             raise InvalidArgument("--jsonl and --lines take their prompts from standard input; leave PROMPT out")
+        from tandem.cli.lines import generate_lines, read_json, read_plain
+
         raise typer.Exit(generate_lines(source, settings, concurrency, read_plain if plain_lines else read_json))
     if prompt is None:
         raise InvalidArgument("no prompt: expected a text, or - to read it from standard input")

@@ -17,7 +17,8 @@ from typing import Any, cast, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from rich.console import Console
 
-from tandem.cli.answering import Answerer, Source, answerer
+from tandem.cli.answering import Answerer, answerer
+from tandem.cli.source import Source
 from tandem.errors import InvalidArgument, TandemError
 from tandem.generation import Options
 
