@@ -7,12 +7,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import cast
 
 from rich.console import Console
 
 from tandem.cli import rendering
-from tandem.cli.answering import Answerer
+from tandem.cli.answering import Answer, Answerer
 from tandem.cli.chatting.commands import State, run_command
 from tandem.cli.chatting.conversation import Turn, prompt_token_ids
 from tandem.cli.chatting.painter import Painter, Styles, show
@@ -20,6 +21,15 @@ from tandem.cli.chatting.reading import Reader
 from tandem.errors import Cancelled, TandemError
 from tandem.evaluation.showing import TokenText
 from tandem.generation import Generation, Options, Round
+
+
+@dataclass
+class _Heard:
+    """What has come of an answer."""
+
+    text: str = ""
+    rounds: list[Round] = field(default_factory=list)
+    generation: Generation | None = None
 
 
 class Loop:
@@ -65,33 +75,45 @@ class Loop:
         prompt = conversation.prompt(asked)
         tokenizer = conversation.tokenizer
         painter = Painter(self._styles, tokenizer, prompt_token_ids(prompt, tokenizer) if tokenizer else ())
-        text, rounds = "", list[Round]()
+        heard = _Heard()
         began = time.monotonic()
-        generation: Generation | None = None
         options = cast(Options, {**self._state.options, "trace": True})
         async with self._answering.ask(prompt, options) as answer:
+            reading = asyncio.ensure_future(self._read(answer, painter, heard))
             stopping: list[asyncio.Task[None]] = []
-            with _interrupted_by(lambda: stopping.append(asyncio.ensure_future(answer.cancel()))):
-                try:
-                    async for part in answer:
-                        text += part.text
-                        rounds += part.rounds
-                        show(self._out, painter.paint(part))
-                    generation = answer.generation
-                except Cancelled:
-                    if not stopping:
-                        raise
-                finally:
-                    await asyncio.gather(*stopping, return_exceptions=True)
-                    self._out.out("", highlight=False)
-        if text:
-            conversation.turns.append(Turn(asked, text, generation))
+
+            def stop() -> None:
+                for task in (reading, *stopping) if stopping else ():  # asked twice: no more patience
+                    task.cancel()
+                stopping.append(asyncio.ensure_future(answer.cancel()))
+
+            try:
+                with _interrupted_by(stop):
+                    await asyncio.gather(reading)
+            except (Cancelled, asyncio.CancelledError):
+                if not stopping:
+                    raise
+            finally:
+                for task in (reading, *stopping):
+                    task.cancel()
+                await asyncio.gather(reading, *stopping, return_exceptions=True)
+                self._out.out("", highlight=False)
+        if heard.text:
+            conversation.turns.append(Turn(asked, heard.text, heard.generation))
         if self._state.shows_rounds:
-            self._show(rounds)
-        if generation is None or generation.finish_reason == "cancelled":
+            self._show(heard.rounds)
+        if heard.generation is None or heard.generation.finish_reason == "cancelled":
             self._say("stopped")
-        if generation is not None:
-            self._say(rendering.figures(generation, time.monotonic() - began))
+        if heard.generation is not None:
+            self._say(rendering.figures(heard.generation, time.monotonic() - began))
+
+    async def _read(self, answer: Answer, painter: Painter, heard: _Heard) -> None:
+        """Shows an answer and keeps it."""
+        async for part in answer:
+            heard.text += part.text
+            heard.rounds += part.rounds
+            show(self._out, painter.paint(part))
+        heard.generation = answer.generation
 
     def _show(self, rounds: list[Round]) -> None:
         self._aside.print(rendering.legend())

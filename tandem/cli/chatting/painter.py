@@ -70,11 +70,12 @@ class Painter:
 
 
 def show(console: Console, pieces: Iterator[Piece]) -> None:
-    """Writes pieces at once. To a terminal, control characters are spelt out: no model steers that."""
+    """Writes pieces at once: as they are to a pipe; to a terminal with control characters spelt out and in style."""
     for characters, style in pieces:
-        console.out(
-            _harmless(characters) if console.is_terminal else characters, style=style or None, highlight=False, end=""
-        )
+        if console.is_terminal:  # which no model is to steer
+            console.out(_harmless(characters), style=style or None, highlight=False, end="")
+        else:
+            console.file.write(characters)
     console.file.flush()
 
 
