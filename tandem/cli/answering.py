@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tandem.local import LocalDecoder, LocalStream
 
 _SESSION_POLL_SECONDS = 0.02
+_LEAVING_SECONDS = 1.0
+"""How long a stack may take to hear that a text is not wanted any more; its session expires in any case."""
 
 
 class Answer(Protocol):
@@ -147,8 +149,9 @@ class ServedAnswer:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         if not self._over and self._stream.session_id:  # nobody comes back for the rest
-            with suppress(TandemError):
-                await self._client.cancel(self._stream.session_id)
+            with suppress(TandemError, TimeoutError):
+                async with asyncio.timeout(_LEAVING_SECONDS):
+                    await self._client.cancel(self._stream.session_id)
         self._over = True
         self._stream.close()
 

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -185,17 +186,25 @@ def _make_controlling() -> None:
 
 
 @contextmanager
-def terminal(stack: Up, folder: Path, **environment: str) -> Iterator[Terminal]:
-    opened = Terminal("chat", "--address", stack.told["grpc"][0], XDG_STATE_HOME=str(folder), **environment)
+def terminal(stack: Up | tuple[Path, Path], folder: Path, **environment: str) -> Iterator[Terminal]:
+    """With a running stack, or two models of its own."""
+    if isinstance(stack, Up):
+        source = ["--address", stack.told["grpc"][0]]
+    else:
+        source = ["--target", str(stack[0]), "--draft", str(stack[1]), "--dtype", "float32"]
+    opened = Terminal("chat", *source, XDG_STATE_HOME=str(folder), **environment)
     try:
         yield opened
     finally:
         opened.close()
 
 
-def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(stack: Up, tmp_path: Path) -> None:
+@pytest.mark.parametrize("served", [True, False])
+def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(
+    stack: Up, tiny_pair: tuple[Path, Path], tmp_path: Path, served: bool
+) -> None:
     told = tmp_path / "told.jsonl"
-    with terminal(stack, tmp_path) as person:
+    with terminal(stack if served else tiny_pair, tmp_path) as person:
         person.enter("/method autoregressive", "is autoregressive")
         person.enter("/set ignore_eos true", "is True")
         person.enter("/set max_tokens 420", "is 420")
@@ -212,11 +221,33 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(stack: Up, tmp_path:
     stopped = messages[1]
     assert stopped["finish_reason"] == "cancelled"
     assert 0 < stopped["usage"]["completion_tokens"] < 420
+    if not served:
+        return
     with grpc.insecure_channel(stack.told["grpc"][0]) as channel:
         stub: Any = GenerationServiceStub(channel)  # type: ignore[no-untyped-call]
         session = stub.GetSession(pb.GetSessionRequest(session_id=stopped["session_id"]), timeout=10)
     assert session.finished
     assert session.reason == pb.FINISH_REASON_CANCELLED
+
+
+def test_ctrl_c_twice_leaves_an_answer_that_does_not_end(stack: Up, tmp_path: Path) -> None:
+    (orchestrator,) = stack.pids("orchestrator")
+    with terminal(stack, tmp_path) as person:
+        person.enter("/set ignore_eos true", "is True")
+        person.enter("/set max_tokens 420", "is 420")
+        person.enter("how many?", ".{12}")
+        os.kill(orchestrator, signal.SIGSTOP)
+        try:
+            person.type("\x03")
+            time.sleep(0.5)
+            assert "stopped" not in person.wait_for("")
+            person.type("\x03")
+            person.wait_for("stopped")
+        finally:
+            os.kill(orchestrator, signal.SIGCONT)
+        person.enter("/set max_tokens 5", "is 5")
+        person.enter("and now?", r"5 tokens \(length\)")
+        person.leave()
 
 
 def test_what_was_typed_is_there_the_next_time_and_may_have_several_lines(stack: Up, tmp_path: Path) -> None:
