@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar, Unpack
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
 
 from tandem.cut import Cutter
 from tandem.decoding.methods import method
 from tandem.decoding.stats import RunningUsage
-from tandem.decoding.values import Outcome, Speculation
+from tandem.decoding.values import Outcome, RunningDigest, Speculation
 from tandem.energy.counter import NotMeasured
 from tandem.energy.meter import EnergyMeter
 from tandem.energy.powercap import POWERCAP_ROOT
@@ -22,7 +23,7 @@ from tandem.engine.measuring import meter_of
 from tandem.engine.proposer import DraftSequence, Proposer
 from tandem.engine.verifier import Verifier, VerifySequence
 from tandem.errors import ModelRefused, TandemError
-from tandem.generation import FinishReason, Generation, Options, Round
+from tandem.generation import FinishReason, Generation, Options, Part, Round
 from tandem.models import shipped
 from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
 from tandem.tokenization import Tokenizer
@@ -95,12 +96,24 @@ class LocalDecoder:
                 self._round(running)
             return [text.generation() for text in texts]
         finally:
-            for text in texts:
-                self._verifier.close(text.verify)
-                if text.draft is not None:
-                    self._proposer.close(text.draft)
-            if self._meter is not None:
-                self._meter.rest()
+            self._close(texts)
+
+    def stream(self, prompt: str | Sequence[int], **options: Unpack[Options]) -> LocalStream:
+        """Generates one text and yields what each round adds to it. Several may be read in turns.
+
+        Raises:
+            InvalidArgument: a value that cannot be served, by name.
+        """
+        text = self._open(prompt, options, 0, time.perf_counter())
+        return LocalStream(text, lambda: self._round([text])[0], lambda: self._close([text]))
+
+    def _close(self, texts: Sequence[_Text]) -> None:
+        for text in texts:
+            self._verifier.close(text.verify)
+            if text.draft is not None:
+                self._proposer.close(text.draft)
+        if self._meter is not None:
+            self._meter.rest()
 
     def _open(self, prompt: str | Sequence[int], options: Options, index: int, started: float) -> _Text:
         token_ids = checked_prompt(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt, self._limits)
@@ -117,12 +130,11 @@ class LocalDecoder:
             started,
         )
 
-    def _round(self, running: Sequence[_Text]) -> None:
+    def _round(self, running: Sequence[_Text]) -> list[Part]:
         drafts = [text.draft for text in running if text.draft is not None]
         drafted = iter(self._proposer.propose(drafts) if drafts else ())
         work = [(text.verify, None if text.draft is None else _value(next(drafted))) for text in running]
-        for text, judged in zip(running, self._verifier.judge(work), strict=True):
-            text.add(_value(judged))
+        return [text.add(_value(judged)) for text, judged in zip(running, self._verifier.judge(work), strict=True)]
 
 
 class _Text:
@@ -138,10 +150,11 @@ class _Text:
         self._rounds: list[Round] = []
         self._token_ids: list[int] = []
         self._text = ""
+        self._digest = RunningDigest(self._prompt)
         self._started = self._first_token_at = self._ended_at = started
 
-    def add(self, outcome: Outcome) -> None:
-        """Follows one round, which the verify side has taken in already."""
+    def add(self, outcome: Outcome) -> Part:
+        """Follows one round, which the verify side has taken in already, and returns what the text has gained."""
         if self.draft is not None:
             self.draft.extend(outcome.token_ids)
         cut = self._cutter.feed(outcome.token_ids)
@@ -149,12 +162,14 @@ class _Text:
         self._ended_at = time.perf_counter()
         if not self._token_ids:
             self._first_token_at = self._ended_at
-        if self.verify.decoding.trace:
-            self._rounds.append(Round.of(len(self._prompt) + len(self._token_ids), kept))
+        position = len(self._prompt) + len(self._token_ids)
+        rounds = (Round.of(position, kept),) if self.verify.decoding.trace else ()
+        self._rounds += rounds
         self._usage.add(kept)
         self._token_ids += kept.token_ids
         self._text += cut.text
         self.finish_reason = cut.ended
+        return Part(position, self._digest.extend(kept.token_ids), kept.token_ids, cut.text, kept.log_probs, rounds)
 
     def generation(self) -> Generation:
         """The finished text."""
@@ -170,6 +185,44 @@ class _Text:
             seed=decoding.sampling.seed,
             rounds=tuple(self._rounds),
         )
+
+
+class LocalStream(Iterator[Part]):
+    """The parts of one text, a round each. Closing it, or reading it to its end, frees what its sequences hold."""
+
+    def __init__(self, text: _Text, round_of: Callable[[], Part], close: Callable[[], None]) -> None:
+        self._text = text
+        self._round = round_of
+        self._free = close
+        self._open = True
+
+    @property
+    def generation(self) -> Generation:
+        """The text so far with its figures; whole once the stream has been read to its end."""
+        return self._text.generation()
+
+    def cancel(self) -> None:
+        """Ends the text where it stands."""
+        self._text.finish_reason = self._text.finish_reason or "cancelled"
+
+    def close(self) -> None:
+        """Frees the sequences; the text ends where it stands. Safe to repeat."""
+        self.cancel()
+        if self._open:
+            self._open = False
+            self._free()
+
+    def __next__(self) -> Part:
+        if self._text.finish_reason is not None:
+            self.close()
+            raise StopIteration
+        return self._round()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
 
 def _value(result: _Value | TandemError) -> _Value:

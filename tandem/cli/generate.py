@@ -13,15 +13,16 @@ import typer
 from rich.console import Console
 
 from tandem.cli import options, rendering
+from tandem.cli.source import DEFAULT_ADDRESS, Source, nobody_there
 from tandem.errors import InvalidArgument, TandemError, Unavailable
 from tandem.evaluation.showing import TokenText
 from tandem.generation import Generation
 
-DEFAULT_ADDRESS = "127.0.0.1:7070"
-
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from standard input.")],
+    prompt: Annotated[
+        str | None, typer.Argument(help="The text to continue; - reads it from standard input.", show_default=False)
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -52,8 +53,22 @@ def generate(
     stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be given again.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Show every round: drafted, accepted, corrected.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the text.")] = False,
+    jsonl: Annotated[
+        bool,
+        typer.Option(
+            "--jsonl",
+            help='Answer JSON lines of standard input, {"prompt": …} with options of its own, a JSON line each.',
+        ),
+    ] = False,
+    plain_lines: Annotated[
+        bool, typer.Option("--lines", help="As --jsonl, for an input whose lines are the prompts themselves.")
+    ] = False,
+    concurrency: Annotated[int, typer.Option(help="Lines answered at once.", min=1, max=1024)] = 8,
 ) -> None:
-    """Generates one text. Asks a running stack, or with --target or --draft decodes in this process."""
+    """Generates one text, or one a line of standard input.
+
+    Asks a running stack, or with --target or --draft decodes in this process.
+    """
     settings: dict[str, Any] = {
         "method": method,
         "draft_length": draft_length,
@@ -70,16 +85,21 @@ def generate(
         "stop": stop,
         "trace": trace,
     }
+    source = Source(address, target, draft, dtype)
+    if jsonl or plain_lines:
+        if prompt not in (None, "-"):
+            raise InvalidArgument("--jsonl and --lines take their prompts from standard input; leave PROMPT out")
+        from tandem.cli.lines import generate_lines, read_json, read_plain
+
+        raise typer.Exit(generate_lines(source, settings, concurrency, read_plain if plain_lines else read_json))
+    if prompt is None:
+        raise InvalidArgument("no prompt: expected a text, or - to read it from standard input")
     text = sys.stdin.read() if prompt == "-" else prompt
     began = time.monotonic()
-    if target is None and draft is None:
+    if not source.in_process:
         generation = _from_stack(text, address, settings, quiet=as_json or trace)
-    elif address is not None:
-        raise InvalidArgument(
-            "--address asks a running stack, whose models are chosen there; leave --target and --draft out"
-        )
     else:
-        generation = _in_process(text, target, draft, dtype, settings)
+        generation = _in_process(text, source, settings)
         if not (as_json or trace):
             print(generation.text)
     seconds = time.monotonic() - began
@@ -122,24 +142,19 @@ def _from_stack(prompt: str, address: str | None, settings: dict[str, Any], quie
             raise
         except Unavailable as error:
             if address is None and not stream.session_id:
-                raise Unavailable(
-                    f"no stack is running at {DEFAULT_ADDRESS}. Start one with `tandem up`, name another with "
-                    "--address, or decode in this process with --target and --draft"
-                ) from error
+                raise nobody_there(error) from error
             raise
         return stream.generation
 
 
-def _in_process(prompt: str, target: str | None, draft: str | None, dtype: str, settings: dict[str, Any]) -> Generation:
-    from tandem.models import shipped
+def _in_process(prompt: str, source: Source, settings: dict[str, Any]) -> Generation:
     from tandem.tokenization import tokenizer_digest
 
-    names = (target or str(shipped("target")), draft or str(shipped("draft")))
-    for name in names:
+    for name in source.models:
         tokenizer_digest(name)  # a wrong name is told before the seconds that importing torch takes
     from tandem.local import LocalDecoder
 
-    decoder = LocalDecoder(*names, dtype=dtype)
+    decoder = LocalDecoder(*source.models, dtype=source.dtype)
     return decoder.generate(prompt, **{name: value for name, value in settings.items() if value is not None})
 
 

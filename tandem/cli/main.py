@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from tandem.cli.chat import chat
 from tandem.cli.demo import demo
 from tandem.cli.evaluate import app as evaluate
 from tandem.cli.generate import generate
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(generate)
+app.command()(chat)
 app.command()(demo)
 app.add_typer(evaluate, name="eval")
 # What follows the role is the service's own.

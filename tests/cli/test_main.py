@@ -17,7 +17,7 @@ def _tandem(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_the_commands() -> None:
     shown = _tandem("--help")
     assert shown.returncode == 0
-    assert all(command in shown.stdout for command in ("up", "generate", "serve", "demo"))
+    assert all(command in shown.stdout for command in ("up", "generate", "chat", "serve", "demo"))
 
 
 @pytest.mark.parametrize("command", ["generate", "up"])

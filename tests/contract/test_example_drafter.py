@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,3 +69,19 @@ def test_a_refusal_reaches_whoever_asked(verify: Process) -> None:
     ran = run_drafter(verify, "--tokens", "999999")
     assert ran.returncode != 0
     assert "code 3" in ran.stderr
+
+
+def test_the_page_about_drafting_quotes_the_file() -> None:
+    page = (DRAFTER.parents[1] / "docs" / "drafting.md").read_text()
+    quoted = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(quoted) == 10
+    source = DRAFTER.read_text()
+    # The formatter sets a quoted block as if it stood alone: further left, on fewer lines.
+    assert [block for block in quoted if unspaced(block) not in unspaced(source)] == []
+    walked = source[source.index("def look_up") : source.index("def main")]
+    assert sum(map(len, map(unspaced, quoted))) > 0.8 * len(unspaced(walked))  # a walk through the file, not past it
+
+
+def unspaced(code: str) -> str:
+    """Code without what a formatter may change."""
+    return re.sub(r"\s+|,(?=\s*[)\]}])", "", code)
