@@ -32,7 +32,7 @@ export class Dials {
     this.fields = new Map(DIALS.map((name) => [name, numberField(id(name), name, choices.bounds)]));
     host.append(
       element("legend", {}, legend),
-      element("p", { class: "field" }, element("label", { for: id("method") }, "Method"), this.select),
+      element("p", { class: "field" }, element("label", { for: id("method"), class: "unseen" }, legend), this.select),
       this.words,
       element("div", { class: "numbers" }, ...[...this.fields.values()].map((one) => one.field)),
     );

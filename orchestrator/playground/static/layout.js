@@ -1,13 +1,13 @@
 // Where the nodes of a proposal stand: depth goes right, and the top line is what became of the text.
 
+import { shortened, visible } from "./words.js";
+
 const CHARACTER = 8.4;
 const PADDING = 20;
-const LEAST_WIDTH = 84;
+const LEAST_WIDTH = 108;
 const MOST_CHARACTERS = 18;
-const COLUMN_GAP = 34;
+const COLUMN_GAP = 26;
 const ROW = 54;
-
-import { shortened, visible } from "./words.js";
 
 /**
  * Nodes with `x`, `y`, `width`, `label` and `parent`; -1 stands for the end of the text before the round.

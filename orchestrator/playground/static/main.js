@@ -57,6 +57,7 @@ async function run() {
   byId("panels").replaceChildren(...runs.map(({ panel }) => panel.node));
   running = new AbortController();
   show(null);
+  if (byId("panels").getBoundingClientRect().top > innerHeight) byId("panels").scrollIntoView();
   let failure = null;
   for (const { panel, body } of runs) {
     if (failure || running.signal.aborted) {

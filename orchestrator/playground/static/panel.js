@@ -8,6 +8,7 @@ import { RoundStrip } from "./rounds.js";
 import { TextView } from "./text.js";
 import { roundView } from "./tree.js";
 
+const CUT_MARGIN = 140;
 const ENDINGS = { stop: "ended by itself", length: "as long as asked" };
 
 export class Panel {
@@ -75,7 +76,14 @@ export class Panel {
     this.figures.finish(event.usage, isResumed);
     const count = event.usage.completion_tokens;
     this.#stand("finished", `${count} tokens, ${ENDINGS[event.reason]} · seed ${event.usage.seed}`);
+    if (!this.isPinned && this.rounds.length) this.#show(this.#mostTelling());
     if (example) this.extra.replaceChildren(queryView(example, this.text.text));
+  }
+
+  /** The first round in which something was refused; the last where nothing was. */
+  #mostTelling() {
+    const found = this.rounds.findIndex((round) => round.tokens.length > round.num_accepted && round.num_accepted < round.num_drafted);
+    return found < 0 ? this.rounds.length - 1 : found;
   }
 
   #choose(index) {
@@ -87,6 +95,13 @@ export class Panel {
     this.strip.mark(index);
     this.text.highlight(index);
     this.round.replaceChildren(...roundView(this.rounds[index]));
+    this.#revealCut();
+  }
+
+  #revealCut() {
+    const tree = this.round.querySelector(".tree");
+    const line = tree?.querySelector(".cut");
+    if (line) tree.scrollLeft = line.getBoundingClientRect().left - tree.getBoundingClientRect().right + CUT_MARGIN;
   }
 
   #stand(state, words) {

@@ -14,19 +14,21 @@ export function roundView(round) {
   if (round.nodes === null) {
     return [element("p", { class: "quiet" }, "This round was committed while the connection was lost: its tokens were kept, its proposal was not.")];
   }
-  const stages = STAGES.filter((name) => round.stage_seconds[name] >= 0.00005)
+  const stages = STAGES.filter((name) => round.stage_seconds[name] >= 0.0005)
     .map((name) => `${name} ${seconds(round.stage_seconds[name])}`).join(" · ");
   return [
     element("p", { class: "verdict" }, verdict(round)),
     element("div", { class: "tree", tabindex: 0, role: "group", "aria-label": "Token tree of the round" }, tree(round)),
+    round.nodes.length ? element("p", { class: "quiet stages" }, "q, p: joint log-probability of the path to a node under draft and target, after temperature, top-k and top-p.") : null,
     element("p", { class: "quiet stages" }, stages && `Where its time went: ${stages}`),
     table(round),
-  ];
+  ].filter((part) => part !== null);
 }
 
 function verdict(round) {
   if (!round.num_drafted) return "Nothing was drafted: the target wrote by itself.";
   const kept = round.num_accepted;
+  if (kept === round.tokens.length) return `The text ended here, with ${kept} of ${round.num_drafted} drafted tokens.`;
   if (kept >= round.num_drafted) return `All ${kept} drafted tokens accepted.`;
   return `The judgement cut after ${kept} of ${round.num_drafted} drafted tokens.`;
 }
@@ -38,7 +40,7 @@ function tree(round) {
   const svg = drawn("svg", { width, height, viewBox: `-2 ${-TOP} ${width} ${height}`, "aria-hidden": "true" });
   const all = new Map([found.root, ...found.nodes].map((node) => [node.index, node]));
   for (const node of found.nodes) svg.append(edge(all.get(node.parent), node));
-  if (round.num_drafted > round.num_accepted) svg.append(cut(found, round.num_accepted));
+  if (round.num_drafted > round.num_accepted) svg.append(cut(found, round));
   for (const node of all.values()) svg.append(box(node));
   return svg;
 }
@@ -52,11 +54,11 @@ function edge(from, to) {
 }
 
 /** Behind this line nothing drafted was kept. */
-function cut(found, numAccepted) {
+function cut(found, { num_accepted: numAccepted, tokens }) {
   const x = found.lefts[numAccepted] + found.widths[numAccepted] + found.gap / 2;
   return drawn("g", { class: "cut" },
     drawn("line", { x1: x, x2: x, y1: -8, y2: found.height - 8 }),
-    drawn("text", { x: x + 5, y: -12 }, "cut"));
+    drawn("text", { x: x + 5, y: -12 }, tokens.length > numAccepted ? "cut" : "end"));
 }
 
 function box(node) {
