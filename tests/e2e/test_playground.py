@@ -134,6 +134,8 @@ def test_rounds_and_tokens_are_walked_by_keys(visit: Visit) -> None:
     visit.page.keyboard.press("ArrowRight")
     expect(visit.panel().locator("h4")).to_contain_text("Round 2 of")
     assert visit.panel().locator(".node.refused, .node.accepted").count() > 4
+    of_round = visit.panel().locator(".text .token.of-round.accepted").count()
+    assert visit.panel().locator(".node.accepted").count() == of_round
     assert visit.panel().locator(".edge").count() == visit.panel().locator(".node").count() - 1
     visit.panel().locator("summary").click()
     rows = visit.panel().locator("tbody tr")

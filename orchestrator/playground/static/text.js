@@ -5,6 +5,7 @@ import { hideTip, showTip } from "./tip.js";
 import { SOURCES, logProb, probability, visible } from "./words.js";
 
 const ANNOUNCE_MS = 1500;
+const NEAR = 8;
 
 export class TextView {
   /** `onRound` is told which round a token that is chosen belongs to. */
@@ -36,7 +37,9 @@ export class TextView {
       return node;
     });
     if (this.tokens.length === added.length && added.length) added[0].tabIndex = 0;
+    const wasAtEnd = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < NEAR;
     this.box.append(...added);
+    if (wasAtEnd) this.box.scrollTop = this.box.scrollHeight;
     this.#say(tokens.map((token) => token.text).join(""));
   }
 
