@@ -150,7 +150,7 @@ def test_two_methods_on_the_same_prompt_and_seed(visit: Visit, client: Client) -
     coupled, alone = visit.finished(0), visit.finished(1)
     assert coupled == alone == client.generate(PROMPT, seed=5, max_tokens=30, method="coupled").text
     assert visit.panel(1).locator(".text .token.own").count() == visit.panel(1).locator(".text .token").count()
-    expect(visit.panel(1).locator("[data-figure=acceptance]")).to_have_text("nothing drafted")
+    expect(visit.panel(1).locator("[data-figure=acceptance]")).to_have_text("no draft")
 
 
 def test_only_the_dials_that_a_method_reads_are_shown(visit: Visit) -> None:

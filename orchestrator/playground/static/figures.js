@@ -65,7 +65,7 @@ export class Figures {
 
   #show({ accepted, drafted, rounds, speed, perplexity, first }) {
     const put = (name, value) => { this.cells[name].textContent = value; };
-    put("acceptance", drafted ? percent(accepted / drafted) : "nothing drafted");
+    put("acceptance", drafted ? percent(accepted / drafted) : "no draft");
     put("length", rounds ? (1 + accepted / rounds).toFixed(2) : "–");
     put("speed", speed === null ? "–" : speed.toFixed(0));
     put("perplexity", perplexity === null ? "–" : perplexity < 100 ? perplexity.toFixed(3) : perplexity.toPrecision(3));

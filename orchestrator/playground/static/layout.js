@@ -4,7 +4,7 @@ import { shortened, visible } from "./words.js";
 
 const CHARACTER = 8.4;
 const PADDING = 20;
-const LEAST_WIDTH = 108;
+const LEAST_WIDTH = 112;
 const MOST_CHARACTERS = 18;
 const COLUMN_GAP = 26;
 const ROW = 54;

@@ -108,6 +108,7 @@ export class TextView {
       Home: 0,
       End: last,
       Enter: from,
+      " ": from,
     }[event.key];
     if (to === undefined) return;
     event.preventDefault();
