@@ -12,12 +12,19 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tandem import Client
 from tandem.generation import Options
-from tests.e2e.running import Up
+from tests.e2e.running import Up, running
 from tests.support.cutting_proxy import cutting
 
 CHROMIUM = shutil.which("chromium")
 PROMPT = "select name, age from people"
 NUM_TOKENS = 240
+NOTE_STATES = """() => {
+    window.states = [];
+    const note = (changes) => window.states.push(...changes.map((change) => change.target.dataset.state));
+    new MutationObserver(note).observe(document.body, {subtree: true, attributeFilter: ["data-state"]});
+}"""
+
+expect.set_options(timeout=20_000)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH, and the page needs a browser")
 
@@ -192,6 +199,23 @@ def test_a_text_goes_on_after_its_connection_is_lost(
         assert 0 < shown < NUM_TOKENS
         proxy.may_pass.set()
         assert visit.finished() == whole.text
+        assert visit.panel().locator(".text .token").count() == NUM_TOKENS
+
+
+def test_a_text_goes_on_after_its_orchestrator_died(
+    browser: Browser, visits: list[Visit], tiny_pair: tuple[Path, Path], tmp_path: Path, long_seed: int
+) -> None:
+    target, draft = tiny_pair
+    with running(tmp_path, "--target", str(target), "--draft", str(draft)) as up:
+        with Client(up.told["grpc"]) as client:
+            whole = client.generate(PROMPT, seed=long_seed, max_tokens=NUM_TOKENS, method="mtad")
+        visits.append(visit := Visit(browser, up.told["http"][0]))
+        visit.page.evaluate(NOTE_STATES)
+        visit.run(prompt=PROMPT, seed=long_seed, max_tokens=NUM_TOKENS)
+        expect(visit.panel().locator(".text .token").first).to_be_attached()
+        up.kill_child("orchestrator")
+        assert visit.finished() == whole.text
+        assert "lost" in visit.page.evaluate("() => window.states")
         assert visit.panel().locator(".text .token").count() == NUM_TOKENS
 
 
