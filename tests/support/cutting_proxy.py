@@ -41,6 +41,8 @@ class CuttingProxy:
     def _ask(self, client: socket.socket, server: socket.socket, watched: threading.Event) -> None:
         with suppress(OSError):
             while content := client.recv(65536):
+                if not self.may_pass.is_set():  # on a connection that was kept open
+                    break
                 if content.startswith(self._request) and not self.has_cut.is_set():
                     watched.set()
                 server.sendall(content)
