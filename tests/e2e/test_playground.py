@@ -226,7 +226,7 @@ def test_stop_ends_the_session(visit: Visit, stack: Up) -> None:
         visit.page.select_option("#method-a", "mtjd")
         visit.page.fill("#draft_length-a", "1")
         visit.run(prompt=PROMPT, seed=seed, max_tokens=480)
-        visit.page.click("#stop")
+        visit.page.locator("#stop").dispatch_event("click")  # at once: a real one waits until the page is still
         expect(visit.panel()).to_have_attribute("data-state", "stopped")
         expect(visit.page.locator("#run")).to_be_enabled()
         stack.wait_until(lambda: client.describe().num_sessions == 0, "the session has ended")

@@ -14,6 +14,8 @@ const ENDINGS = { stop: "ended by itself", length: "as long as asked" };
 export class Panel {
   constructor(method) {
     this.rounds = [];
+    this.undrawn = [];
+    this.frame = null;
     this.isPinned = false;
     this.status = element("p", { class: "status", role: "status" }, "waiting for its turn");
     this.text = new TextView(method.name, (index) => this.#choose(index));
@@ -47,6 +49,7 @@ export class Panel {
         }
       }
     } catch (error) {
+      this.#draw();
       if (signal.aborted) {
         this.#stand("stopped", `stopped after ${this.text.tokens.length} tokens`);
         if (sessionId) await request("/playground/stop", { session_id: sessionId }).catch(() => {});
@@ -62,16 +65,26 @@ export class Panel {
   }
 
   #add(rounds) {
+    this.figures.add(rounds);
+    this.undrawn.push(...rounds);
+    this.frame ??= requestAnimationFrame(() => this.#draw());
+  }
+
+  /** Once a frame, however many rounds came in it: the page stays quick to the touch. */
+  #draw() {
+    cancelAnimationFrame(this.frame);
+    this.frame = null;
+    const rounds = this.undrawn.splice(0);
     for (const round of rounds) {
       this.rounds.push(round);
       this.text.add(round.tokens, this.rounds.length - 1);
       this.strip.add(round);
     }
-    this.figures.add(rounds);
-    if (!this.isPinned) this.#show(this.rounds.length - 1);
+    if (rounds.length && !this.isPinned) this.#show(this.rounds.length - 1);
   }
 
   #finish(event, isResumed, example) {
+    this.#draw();
     this.text.end(event.rest);
     this.figures.finish(event.usage, isResumed);
     const count = event.usage.completion_tokens;
