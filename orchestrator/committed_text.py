@@ -46,6 +46,11 @@ class CommittedText:
         found = tuple(self._log_probs[position - self._record.setup.prompt_length :])
         return found if all(value == value for value in found) else ()
 
+    def rounds(self, position: int) -> tuple[CommittedRound, ...]:
+        """The committed rounds that made the text from ``position`` on."""
+        ends = [*(found.position for found in self._rounds[1:]), self.position]
+        return tuple(found for found, end in zip(self._rounds, ends, strict=False) if end > position)
+
     def skip_to(self, position: int, digest: bytes) -> None:
         """Takes the text up to ``position`` as shown: a client has it, and says so by its digest.
 

@@ -15,6 +15,7 @@ from orchestrator.metrics import Metrics
 from orchestrator.openai.door import OpenAIDoor
 from orchestrator.openai.served import ServedModel
 from orchestrator.placement import Placement, accepted
+from orchestrator.playground.door import Playground
 from orchestrator.servicer import GenerationServicer
 from orchestrator.session import Surroundings
 from orchestrator.session_store import SessionStore
@@ -58,8 +59,12 @@ class Orchestrator:
         around = Surroundings(self._store, self._placement, tokenizer, Metrics(registry), settings.patience)
         self._sessions = Sessions(around, settings.defaults, settings.max_sessions)
         template = ChatTemplate.from_pretrained(self._tokenizer_name)
-        door = OpenAIDoor(self._sessions, tokenizer, template, self._served)
-        app = application(registry, self._why_not_ready, door.routes())
+        routes = OpenAIDoor(self._sessions, tokenizer, template, self._served).routes()
+        self._playground = None
+        if settings.playground:
+            self._playground = Playground(self._sessions, tokenizer, settings.defaults, self._served)
+            routes += self._playground.routes()
+        app = application(registry, self._why_not_ready, routes)
         self._http = HttpServer(app, settings.host, settings.http_port)
         self._instance_id = secrets.token_hex(8)
         self._lifecycle: Lifecycle = "starting"
@@ -136,6 +141,8 @@ class Orchestrator:
         await self._placement.close()
         await self._store.close()
         await self._http.close()
+        if self._playground is not None:
+            self._playground.close()
 
     async def _await_store(self) -> None:
         give_up = time.monotonic() + self._settings.startup_timeout

@@ -33,6 +33,8 @@ class OrchestratorSettings(ServiceSettings):
         description="the model's id over HTTP; if not given, its own, or the last part of its folder",
     )
 
+    playground: bool = Field(True, description="serves the page at / that shows decoding at work")
+
     method: str = Field("mtad", description="decoding method of requests that name none")
     draft_length: int = Field(4, description="tokens drafted a round, where a request does not say")
     beam_width: int = Field(4, description="beams a round, where a request does not say")

@@ -58,7 +58,7 @@ def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defau
         chosen.name,
         _given(options.get("draft_length"), defaults.draft_length),
         _given(options.get("beam_width"), defaults.beam_width),
-        _given(options.get("threshold"), _threshold(chosen, defaults)),
+        _given(options.get("threshold"), default_threshold(chosen, defaults)),
     )
     standard = Sampling()
     seed = options.get("seed")
@@ -96,7 +96,7 @@ def _given(value: _Value | None, default: _Value) -> _Value:
     return default if value is None else value
 
 
-def _threshold(chosen: Method, defaults: Speculation) -> float:
+def default_threshold(chosen: Method, defaults: Speculation) -> float:
     """The threshold of a request that gives none.
 
     A server's is meant for its default method, and holds for those that have the same standard: what is strict for one

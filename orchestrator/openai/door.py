@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 from starlette.applications import Starlette
@@ -16,12 +16,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.openai.answering import answering
 from orchestrator.openai.answers import Model, ModelList
 from orchestrator.openai.bodies import Sampled
 from orchestrator.openai.chat_body import ChatCompletionRequest
 from orchestrator.openai.completion_body import CompletionRequest
-from orchestrator.openai.delivery import Delivery, Streamed, Whole, logged
-from orchestrator.openai.failures import BadRequest, UnknownModel, error_response, refusal
+from orchestrator.openai.delivery import Delivery, Streamed, Whole
+from orchestrator.openai.failures import BadRequest, UnknownModel, refusal
 from orchestrator.openai.openapi import document
 from orchestrator.openai.parsing import read_request
 from orchestrator.openai.served import ServedModel
@@ -32,8 +33,6 @@ from tandem.chat_template import ChatTemplate
 from tandem.tokenization import Tokenizer
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class OpenAIDoor:
@@ -56,10 +55,10 @@ class OpenAIDoor:
     def routes(self) -> list[BaseRoute]:
         """``/v1/…`` and ``/openapi.json``."""
         routes = [
-            Route("/completions", _answering(self._complete), methods=["POST"]),
-            Route("/chat/completions", _answering(self._chat), methods=["POST"]),
-            Route("/models", _answering(self._models)),
-            Route("/models/{model:path}", _answering(self._model)),
+            Route("/completions", answering(self._complete), methods=["POST"]),
+            Route("/chat/completions", answering(self._chat), methods=["POST"]),
+            Route("/models", answering(self._models)),
+            Route("/models/{model:path}", answering(self._model)),
         ]
         v1 = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
         v1.router.redirect_slashes = False
@@ -135,18 +134,6 @@ class OpenAIDoor:
             return prompt
         vocab_size = self._tokenizer.vocab_size
         return self._tokenizer.decode([token for token in prompt if 0 <= token < vocab_size])
-
-
-def _answering(handler: Handler) -> Handler:
-    """The handler, whose errors are answers."""
-
-    async def answering(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except Exception as error:
-            return error_response(logged(error))
-
-    return answering
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:

@@ -11,7 +11,6 @@ from urllib.parse import quote
 Row = tuple[object, ...]
 
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-_MAX_VALUE_BYTES = 1_000_000
 
 
 class QueryFailed(Exception):
@@ -27,6 +26,17 @@ class QueryLimits:
     max_rows: int
     max_bytes: int = 256_000_000
     """Of all text and blobs returned."""
+    max_value_bytes: int = 1_000_000
+    """Of any one value on the way to the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a query gives."""
+
+    columns: tuple[str, ...]
+    """As SQLite names them."""
+    rows: list[Row]
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
@@ -42,13 +52,18 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def fetch(connection: sqlite3.Connection, sql: str, limits: QueryLimits) -> list[Row]:
-    """All rows of one query. From here on the connection reads tables and does nothing else.
+    """All rows of one query, as `read` gives them."""
+    return read(connection, sql, limits).rows
+
+
+def read(connection: sqlite3.Connection, sql: str, limits: QueryLimits) -> Rows:
+    """All that one query gives. From here on the connection reads tables and does nothing else.
 
     Raises:
         QueryFailed: the text is not one query that ends within the limits.
     """
     connection.set_authorizer(_only_reading)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.max_value_bytes)
     connection.set_progress_handler(lambda: 1, limits.max_instructions)
     rows: list[Row] = []
     num_bytes = 0
@@ -63,7 +78,7 @@ def fetch(connection: sqlite3.Connection, sql: str, limits: QueryLimits) -> list
             rows.append(row)
     except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
         raise QueryFailed(str(error)) from error
-    return rows
+    return Rows(tuple(column[0] for column in cursor.description), rows)
 
 
 def same_result(connection: sqlite3.Connection, gold_sql: str, sql: str, limits: QueryLimits, *, ordered: bool) -> bool:

@@ -125,7 +125,7 @@ class Stage:
             "redis_url": self.redis_url,
             "startup_timeout": 1.0,
         }
-        flags = [f"--{name.replace('_', '-')}={value}" for name, value in (values | settings).items() if value != ""]
+        flags = [flag(name.replace("_", "-"), value) for name, value in (values | settings).items() if value != ""]
         registry = CollectorRegistry()
         service = Orchestrator(OrchestratorSettings.load(flags, {}), registry)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -150,6 +150,13 @@ class Stage:
         served = Served(service, registry, ready.result(), channel)
         served.stop = stop.set  # type: ignore[attr-defined]
         return served
+
+
+def flag(name: str, value: Any) -> str:
+    """A setting as it is given on the command line."""
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name}={value}"
 
 
 SCRIPTED = scripted(SCRIPT, len(PROMPT))

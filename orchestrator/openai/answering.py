@@ -1,0 +1,104 @@
+"""How this server answers: errors as answers, work that ends with its client's connection, server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from orchestrator.openai.failures import error_answer, error_response
+from tandem.errors import TandemError
+from tandem.telemetry import logger
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_log = logger("orchestrator.openai")
+
+_STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # proxies that heed it pass every event on at once
+)
+
+
+def answering(handler: Handler) -> Handler:
+    """The handler, whose errors are answers."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Exception as error:
+            return error_response(logged(error))
+
+    return answer
+
+
+def logged(error: Exception) -> Exception:
+    """The error, once the log has it, unless it was raised on purpose."""
+    if not isinstance(error, TandemError):
+        _log.error("a request over HTTP failed unexpectedly", exc_info=error)
+    return error
+
+
+class WhileConnected(Response):
+    """An answer that is made while its client waits: when the client leaves, its making is cancelled."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, or ends early when the client is gone."""
+        work = asyncio.create_task(self._answer(scope, receive, send), name="answer over HTTP")
+        left = asyncio.create_task(_left(receive), name="client of an answer")
+        try:
+            await asyncio.wait((work, left), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+            left.cancel()
+            results = await asyncio.gather(work, left, return_exceptions=True)
+        if isinstance(results[0], Exception):
+            raise results[0]
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise NotImplementedError
+
+
+class EventStream:
+    """Server-sent events. The head waits for the first one, and may still be an error.
+
+    An error after that is an event of its own, the last one.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._connection = scope, receive, send
+        self._send = send
+        self._begun = False
+
+    async def begin(self) -> None:
+        """Sends the head. Safe to repeat."""
+        if not self._begun:
+            self._begun = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": list(_STREAM_HEADERS)})
+
+    async def tell(self, data: str) -> None:
+        """Sends an event. Waits while the client's window and buffer are full; the text waits with it."""
+        await self.begin()
+        await self._send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
+
+    async def fail(self, error: Exception) -> None:
+        """Ends with an error: a whole answer where nothing has been sent, the last event otherwise."""
+        failed = logged(error)
+        if not self._begun:
+            await error_response(failed)(*self._connection)
+        else:
+            await self.tell(error_answer(failed).model_dump_json())
+            await self.end()
+
+    async def end(self) -> None:
+        """Ends the body."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
