@@ -16,7 +16,7 @@ def chat(
         str | None,
         typer.Option(
             envvar="TANDEM_CLIENT_ADDRESS",
-            help=f"Orchestrators to ask, host:port with commas between. [default: {DEFAULT_ADDRESS}]",
+            help=f"Orchestrators to ask, host:port with commas between. \\[default: {DEFAULT_ADDRESS}]",
         ),
     ] = None,
     target: options.Target = None,
@@ -31,9 +31,9 @@ def chat(
     draft_length: options.DraftLength = None,
     beam_width: options.BeamWidth = None,
     threshold: options.Threshold = None,
-    temperature: Annotated[float | None, typer.Option(help="0 (greedy) to 10. [default: 1]")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 (greedy) to 10. \\[default: 1]")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeats answers; chosen and shown if not given.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens of an answer. [default: 256, or what fits]")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens of an answer. \\[default: 256, or what fits]")] = None,
     history: Annotated[bool, typer.Option(help="Keep what is typed for the next time.")] = True,
 ) -> None:
     """Talks with a model: asks a running stack, or with --target or --draft decodes in this process.

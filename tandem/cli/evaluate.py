@@ -22,36 +22,40 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="NAME or NAME=PATH, may be given again: text-to-sql, spider, humaneval, prompts, mt-bench, "
-            "or a task of your own as file.py or module:Class. [default: text-to-sql]"
+            "or a task of your own as file.py or module:Class. \\[default: text-to-sql]"
         ),
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Methods with commas between, or all. [default: autoregressive,mtad]")
+        str | None, typer.Option(help="Methods with commas between, or all. \\[default: autoregressive,mtad]")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Samples of each task. [default: all]")] = None,
-    seed: Annotated[int | None, typer.Option(help="First of the seeds. [default: 0]")] = None,
+    limit: Annotated[int | None, typer.Option(help="Samples of each task. \\[default: all]")] = None,
+    seed: Annotated[int | None, typer.Option(help="First of the seeds. \\[default: 0]")] = None,
     repetitions: Annotated[
-        int | None, typer.Option(help="Times every sample is asked, other seeds. [default: 1]")
+        int | None, typer.Option(help="Times every sample is asked, other seeds. \\[default: 1]")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; one that is there already goes on.")] = None,
     config: Annotated[Path | None, typer.Option(help="Experiment as a TOML file; flags win over it.")] = None,
-    draft_length: Annotated[str | None, typer.Option(help="γ; several with commas make a sweep. [default: 4]")] = None,
-    beam_width: Annotated[str | None, typer.Option(help="Beams; several make a sweep. [default: 4]")] = None,
-    threshold: Annotated[str | None, typer.Option(help="τ; several make a sweep. [default: the method's]")] = None,
-    temperature: Annotated[str | None, typer.Option(help="Several make a sweep. [default: 1]")] = None,
-    top_k: Annotated[str | None, typer.Option(help="Several make a sweep. [default: 10]")] = None,
-    top_p: Annotated[str | None, typer.Option(help="Several make a sweep. [default: 0.9]")] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help="Configuration that others are compared with. [default: autoregressive]")
+    draft_length: Annotated[
+        str | None, typer.Option(help="γ; several with commas make a sweep. \\[default: 4]")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Of an answer. [default: the task's]")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Samples asked at the same time. [default: 8]")] = None,
-    trace: Annotated[int | None, typer.Option(help="Samples shown round by round in the report. [default: 8]")] = None,
+    beam_width: Annotated[str | None, typer.Option(help="Beams; several make a sweep. \\[default: 4]")] = None,
+    threshold: Annotated[str | None, typer.Option(help="τ; several make a sweep. \\[default: the method's]")] = None,
+    temperature: Annotated[str | None, typer.Option(help="Several make a sweep. \\[default: 1]")] = None,
+    top_k: Annotated[str | None, typer.Option(help="Several make a sweep. \\[default: 10]")] = None,
+    top_p: Annotated[str | None, typer.Option(help="Several make a sweep. \\[default: 0.9]")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Configuration that others are compared with. \\[default: autoregressive]")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of an answer. \\[default: the task's]")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Samples asked at the same time. \\[default: 8]")] = None,
+    trace: Annotated[
+        int | None, typer.Option(help="Samples shown round by round in reports. \\[default: 8]")
+    ] = None,
     scorer: Annotated[
         list[str] | None, typer.Option(help="Scorer of your own, module:function or command:PROGRAM; may be repeated.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="Orchestrators to ask, host:port. [default: a Tandem started for the run]")
+        str | None, typer.Option(help="Orchestrators to ask, host:port. \\[default: a Tandem started for the run]")
     ] = None,
     target: options.Target = None,
     draft: options.Draft = None,

@@ -27,7 +27,7 @@ def generate(
         str | None,
         typer.Option(
             envvar="TANDEM_CLIENT_ADDRESS",
-            help=f"Orchestrators to ask, host:port with commas between. [default: {DEFAULT_ADDRESS}]",
+            help=f"Orchestrators to ask, host:port with commas between. \\[default: {DEFAULT_ADDRESS}]",
         ),
     ] = None,
     target: options.Target = None,
@@ -49,7 +49,7 @@ def generate(
         typer.Option(metavar="ID=BIAS", help="Added to a token's logit, -100 to 100; may be given again."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Repeats a text; chosen and shown if not given.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens at most. [default: 256, or what fits]")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens at most. \\[default: 256, or what fits]")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be given again.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Show every round: drafted, accepted, corrected.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the text.")] = False,
