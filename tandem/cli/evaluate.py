@@ -48,9 +48,7 @@ def evaluate(
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Of an answer. \\[default: the task's]")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Samples asked at the same time. \\[default: 8]")] = None,
-    trace: Annotated[
-        int | None, typer.Option(help="Samples shown round by round in reports. \\[default: 8]")
-    ] = None,
+    trace: Annotated[int | None, typer.Option(help="Samples shown round by round in reports. \\[default: 8]")] = None,
     scorer: Annotated[
         list[str] | None, typer.Option(help="Scorer of your own, module:function or command:PROGRAM; may be repeated.")
     ] = None,
