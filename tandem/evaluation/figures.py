@@ -12,7 +12,11 @@ import numpy as np
 from tandem.evaluation.columns import Blocks, Columns
 from tandem.evaluation.paired import Paired, compared
 from tandem.evaluation.records import Record, Turn
-from tandem.evaluation.statistics import Estimate, Floats, estimate, paired_p_value, perplexity, ratio
+from tandem.evaluation.statistics import Estimate, Floats, Statistic, estimate, paired_p_value, perplexity, ratio
+
+
+LEAST_BLOCKS = 5
+"""Of which a speed's interval is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ def figures_of(
         mean_acceptance_length=1 + float(ratio(accepted, steps)) if steps.sum() else None,
         acceptance_histogram=histogram,
         acceptance_by_position=_by_position(histogram),
-        tokens_per_second=estimate(ratio, blocks.num_tokens, blocks.seconds),
+        tokens_per_second=_speed(ratio, blocks.num_tokens, blocks.seconds),
         time_to_first_token_seconds=Quantiles.of([turn.usage["time_to_first_token_seconds"] for turn in turns]),
         time_per_output_token_seconds=Quantiles.of(
             [t.usage["time_per_output_token_seconds"] for t in turns if t.usage["completion_tokens"] > 1]
@@ -141,6 +145,12 @@ def figures_of(
         verify_joules_per_token=_joules_per_token(turns, "verify_joules"),
         versus_baseline=None if baseline is None else _differences(records, baseline),
     )
+
+
+def _speed(statistic: Statistic, *columns: Floats) -> Estimate:
+    """Without an interval where there are few blocks: resampling two or three says nothing of their spread."""
+    figure = estimate(statistic, *columns)
+    return figure if len(columns[0]) >= LEAST_BLOCKS else Estimate(figure.value)
 
 
 def _score(total: Floats, count: Floats) -> Estimate:
@@ -190,7 +200,7 @@ def _differences(records: Sequence[Record], baseline: Sequence[Record]) -> Diffe
         output_perplexity=estimate(compared(perplexity, np.subtract), *paired.likelihoods),
         excess_perplexity_reduction=estimate(compared(perplexity, _excess_reduction), *paired.likelihoods),
         # Block by block: a machine whose speed drifts moves both alike.
-        tokens_per_second_ratio=estimate(compared(ratio, np.divide), *paired.speeds),
+        tokens_per_second_ratio=_speed(compared(ratio, np.divide), *paired.speeds),
         same_answers=paired.same_answers,
     )
 

@@ -75,6 +75,8 @@ def test_speed_is_all_tokens_over_the_time_of_the_blocks_once_each() -> None:
     tokens = sum(r.turns[0].usage["completion_tokens"] for r in records)
     figures = figures_of(records, {}, None, None)
     assert figures.tokens_per_second.value == pytest.approx(tokens / (0.1 + 0.11))
+    assert figures.tokens_per_second.low is None  # of two blocks
+    assert figures_of(varied("mtad", 2), {}, None, None).tokens_per_second.low is not None
 
 
 def test_blocks_with_traced_samples_do_not_count_for_speed_where_there_are_others() -> None:

@@ -64,7 +64,7 @@ def tradeoff(rows: Sequence[Figures], measure: Measure, baseline: str, looks: di
     if crowded:
         caption += " Named are the front, the baseline, and others where there is room; the table has all."
     if all(speed.low is None for _, speed, _ in points):
-        caption += " Speed has no interval: it is measured over blocks of samples, and there was only one."
+        caption += " Speed has no interval: it is measured over blocks of samples, and there were too few."
     return Drawn(f"speed-{measure.key}", f"{measure.title.capitalize()} against speed", caption, figure)
 
 
