@@ -14,7 +14,6 @@ from tandem.evaluation.paired import Paired, compared
 from tandem.evaluation.records import Record, Turn
 from tandem.evaluation.statistics import Estimate, Floats, Statistic, estimate, paired_p_value, perplexity, ratio
 
-
 LEAST_BLOCKS = 5
 """Of which a speed's interval is made."""
 
