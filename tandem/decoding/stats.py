@@ -75,10 +75,11 @@ class RunningUsage:
         self.num_target_passes += outcome.num_target_passes
         self.negative_log_likelihood -= sum(outcome.log_probs[:num_tokens])
         self.verify_joules = plus(self.verify_joules, outcome.verify_joules)
+        if outcome.num_drafted or outcome.draft_joules is not None:  # deciding to draft nothing costs energy too
+            self.draft_joules = plus(self.draft_joules, outcome.draft_joules)
         if outcome.num_drafted:
             num_accepted = min(outcome.num_accepted, num_tokens)
             self.num_spec_steps += 1
-            self.draft_joules = plus(self.draft_joules, outcome.draft_joules)
             self.num_draft_tokens += outcome.num_drafted
             self.num_accepted_draft_tokens += num_accepted
             missing = outcome.num_drafted + 1 - len(self.acceptance_histogram)
@@ -110,7 +111,7 @@ class RunningUsage:
             output_perplexity=perplexity(self.negative_log_likelihood, self.completion_tokens),
             time_to_first_token_seconds=first_token_seconds,
             time_per_output_token_seconds=(total_seconds - first_token_seconds) / rest if rest > 0 else 0.0,
-            draft_joules=self.draft_joules if self.num_spec_steps else nothing_drafted,
+            draft_joules=self.draft_joules if self.num_spec_steps or self.draft_joules else nothing_drafted,
             verify_joules=verify_joules,
         )
 

@@ -83,6 +83,15 @@ def test_one_round_that_was_not_measured_leaves_its_role_without_a_figure(role: 
     assert usage.joules_per_token is None
 
 
+def test_a_proposal_that_came_out_empty_took_drafting_all_the_same() -> None:
+    running = RunningUsage("bild", prompt_tokens=1)
+    for outcome in (_outcome(1, 0, 0), _outcome(4, 3, 4), _outcome(1, 0, 0)):
+        running.add(replace(outcome, draft_joules=0.5, verify_joules=1.0))
+        usage = running.usage(0.1, 0.2)
+        assert usage.draft_joules == usage.verify_joules / 2  # type: ignore[operator]
+    assert (usage.draft_joules, usage.num_spec_steps) == (1.5, 1)
+
+
 def test_what_was_not_drafted_took_no_drafting() -> None:
     running = RunningUsage("autoregressive", prompt_tokens=1)
     for _ in range(2):
