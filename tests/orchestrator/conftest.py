@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,10 +173,3 @@ async def served(stage: Stage) -> Served:
     """One of each role."""
     verify, draft = await stage.verify(), await stage.draft()
     return await stage.orchestrator([verify], [draft])
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits until something comes to hold."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)

@@ -10,8 +10,9 @@ import pytest
 from tandem.decoding.values import Outcome, RoundName
 from tandem.errors import InvalidArgument, OutOfKV, RowFailed, Stale, Unavailable
 from tandem.v1 import generation_pb2 as pb
-from tests.orchestrator.conftest import SCRIPT, Served, Stage, until
+from tests.orchestrator.conftest import SCRIPT, Served, Stage
 from tests.support.redis_server import free_port
+from tests.support.waiting import until
 
 WHOLE = SCRIPT[:57] + SCRIPT[:3]
 

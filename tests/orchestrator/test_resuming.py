@@ -11,8 +11,9 @@ import redis.asyncio as redis
 from orchestrator.session_store import keys_of
 from tandem.decoding.values import RunningDigest
 from tandem.v1 import generation_pb2 as pb
-from tests.orchestrator.conftest import PROMPT, SCRIPT, Served, Stage, until
+from tests.orchestrator.conftest import PROMPT, SCRIPT, Served, Stage
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 
 async def leave_after(served: Served, num_parts: int, **fields: object) -> tuple[str, list[pb.TextPart]]:

@@ -27,8 +27,9 @@ from tandem.rpc import codec
 from tandem.rpc.channel import open_channel
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import generation_pb2_grpc, types_pb2
-from tests.orchestrator.conftest import PROMPT, SCRIPT, Served, Stage, until
+from tests.orchestrator.conftest import PROMPT, SCRIPT, Served, Stage
 from tests.support.redis_server import RedisServer, free_port
+from tests.support.waiting import until
 
 
 def test_no_module_of_it_brings_torch() -> None:

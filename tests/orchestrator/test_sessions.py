@@ -13,7 +13,8 @@ from tandem.decoding.values import RunningDigest
 from tandem.tokenization import Tokenizer
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1.types_pb2 import LogitBias
-from tests.orchestrator.conftest import PROMPT, SCRIPT, Served, Stage, until
+from tests.orchestrator.conftest import PROMPT, SCRIPT, Served, Stage
+from tests.support.waiting import until
 
 
 async def test_a_text_is_streamed_from_its_start_to_its_end(served: Served, tokenizer: Tokenizer) -> None:

@@ -26,8 +26,9 @@ from tandem.errors import (
     Unavailable,
 )
 from tandem.v1 import generation_pb2 as pb
-from tests.orchestrator.conftest import Stage, until
+from tests.orchestrator.conftest import Stage
 from tests.orchestrator.openai.doors import Door, open_door
+from tests.support.waiting import until
 
 
 def test_every_error_has_its_status() -> None:

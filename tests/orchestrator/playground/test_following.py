@@ -8,9 +8,10 @@ import pytest
 
 from orchestrator.playground.telling import source
 from tandem.tokenization import Tokenizer
-from tests.orchestrator.conftest import Stage, until
+from tests.orchestrator.conftest import Stage
 from tests.orchestrator.openai.doors import EOS, Door, ids, open_door
 from tests.support.http import Answer, Connection, ask
+from tests.support.waiting import until
 
 WHOLE = "select name from people; naïve café 🚀 東京 👩‍🚀, the end"
 PROMPT = "!#"  # three tokens, as the script expects
