@@ -64,8 +64,8 @@ class InstantModel:
         """Nothing is held."""
         sequence.rollback(0)
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
-        """Looks up what was asked for."""
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
+        """Looks up what was asked for; nobody asks for the most probable tokens."""
         started = time.thread_time()
         for row in rows:
             row.sequence.num_unsettled += len(row.token_ids)  # type: ignore[misc]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from tandem.decoding.stats import Usage
-from tandem.decoding.values import Outcome, StageTimings
+from tandem.decoding.values import Outcome, StageTimings, TopLogProbs
 
 __all__ = ["FinishReason", "Generation", "Options", "Part", "Round", "Usage"]
 
@@ -43,6 +43,8 @@ class Options(TypedDict, total=False):
     """Token id -> what is added to its logit, -100 (as good as never) to 100 (as good as always); at most 1024."""
     seed: int | None
     """Fixes every draw, 0 to 2**64 - 1; chosen by the server, and returned, unless given."""
+    num_top_log_probs: int | None
+    """How many of the most probable tokens to tell with each that is generated, 0 to 20; 0 unless given."""
     max_tokens: int | None
     """Tokens to generate at most; 256, or what fits, unless given."""
     stop: str | Sequence[str] | None
@@ -108,6 +110,8 @@ class Part:
     """Of each token under the unwarped target; empty where they were not kept."""
     rounds: tuple[Round, ...] = ()
     """The rounds that made the part, when traced."""
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """The most probable tokens in the place of each, under the unwarped target; empty where not asked for or kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +130,7 @@ class Generation:
     """Repeats the text; chosen by the server when the request named none."""
     rounds: tuple[Round, ...] = ()
     """Every round, when traced."""
+    log_probs: tuple[float, ...] = ()
+    """Of each generated token under the unwarped target; empty where some were not kept."""
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """The most probable tokens in the place of each; empty where not asked for, or some were not kept."""

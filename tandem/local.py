@@ -13,7 +13,7 @@ from typing import Self, TypeVar, Unpack
 from tandem.cut import Cutter
 from tandem.decoding.methods import method
 from tandem.decoding.stats import RunningUsage
-from tandem.decoding.values import Outcome, RunningDigest, Speculation
+from tandem.decoding.values import Outcome, RunningDigest, Speculation, TopLogProbs
 from tandem.energy.counter import NotMeasured
 from tandem.energy.meter import EnergyMeter
 from tandem.energy.powercap import POWERCAP_ROOT
@@ -148,6 +148,8 @@ class _Text:
         self._prompt = tuple(verify.token_ids)
         self._usage = RunningUsage(verify.decoding.speculation.method, len(self._prompt))
         self._rounds: list[Round] = []
+        self._log_probs: list[float] = []
+        self._top_log_probs: list[TopLogProbs] = []
         self._token_ids: list[int] = []
         self._text = ""
         self._digest = RunningDigest(self._prompt)
@@ -167,9 +169,19 @@ class _Text:
         self._rounds += rounds
         self._usage.add(kept)
         self._token_ids += kept.token_ids
+        self._log_probs += kept.log_probs
+        self._top_log_probs += kept.top_log_probs
         self._text += cut.text
         self.finish_reason = cut.ended
-        return Part(position, self._digest.extend(kept.token_ids), kept.token_ids, cut.text, kept.log_probs, rounds)
+        return Part(
+            position,
+            self._digest.extend(kept.token_ids),
+            kept.token_ids,
+            cut.text,
+            kept.log_probs,
+            rounds,
+            kept.top_log_probs,
+        )
 
     def generation(self) -> Generation:
         """The finished text."""
@@ -184,6 +196,8 @@ class _Text:
             method=decoding.speculation.method,
             seed=decoding.sampling.seed,
             rounds=tuple(self._rounds),
+            log_probs=tuple(self._log_probs),
+            top_log_probs=tuple(self._top_log_probs),
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tandem.decoding.methods import Method, method
-from tandem.decoding.values import MAX_TOKENS, Decoding, Sampling, Speculation
+from tandem.decoding.values import MAX_TOKENS, Decoding, Sampling, Speculation, check_top_entries
 from tandem.errors import InvalidArgument
 from tandem.generation import Options
 
@@ -72,14 +72,18 @@ def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defau
         _given(options.get("frequency_penalty"), standard.frequency_penalty),
         _checked_bias(options.get("logit_bias") or {}, limits),
     )
+    max_tokens = _max_tokens(options.get("max_tokens"), num_prompt_tokens, speculation, limits)
+    num_top = options.get("num_top_log_probs") or 0
+    check_top_entries(max_tokens, num_top)
     return Decoding(
         sampling,
         speculation,
-        num_prompt_tokens + _max_tokens(options.get("max_tokens"), num_prompt_tokens, speculation, limits),
+        num_prompt_tokens + max_tokens,
         limits.eos_token_ids,
         bool(options.get("ignore_eos")),
         bool(options.get("trace")),
         num_prompt_tokens,
+        num_top,
     )
 
 

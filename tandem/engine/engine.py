@@ -13,6 +13,7 @@ from tandem.engine.batch import BatchPlan, Feed
 from tandem.engine.families import attention_shape
 from tandem.engine.kv_pool import KVPool
 from tandem.engine.loading import LoadedModel, ModelIdentity
+from tandem.engine.most_probable import candidates_with_top
 from tandem.engine.readout import top_candidates
 from tandem.engine.sequence import Sequence
 from tandem.engine.tree_model import CachedSequence, Row
@@ -61,9 +62,12 @@ class Engine:
             self._open.discard(sequence)
             sequence.close()
 
-    def candidates(self, rows: abc.Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: abc.Sequence[Row], width: int, num_top: int = 0) -> Candidates:
         """`forward`, and the `width` highest adjusted logits of each token asked for. Raises: as `forward` does."""
-        return top_candidates(self.forward(rows), width, Deltas.of(rows))
+        logits, deltas = self.forward(rows), Deltas.of(rows)
+        if num_top:
+            return candidates_with_top(logits, width, deltas, num_top)
+        return top_candidates(logits, width, deltas)
 
     def forward(self, rows: abc.Sequence[Row]) -> torch.Tensor:
         """Feed every row's tokens, write their KV, and return the logits that were asked for, as the model gives them.

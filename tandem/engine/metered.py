@@ -32,10 +32,10 @@ class MeteredModel:
         """As the model's."""
         self._model.close(sequence)
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
         """As the model's. Raises: OutOfKV."""
         self._meter.begin()
-        found = self._model.candidates(rows, width)
+        found = self._model.candidates(rows, width, num_top)
         for row in rows:
             self._num_read[id(row.sequence)] += len(row.token_ids)
         return found

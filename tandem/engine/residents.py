@@ -45,7 +45,9 @@ class Residents:
                 if not self._evict(texts):
                     raise
 
-    def candidates(self, rows: Sequence[Row], width: int, texts: Sequence[TextSequence]) -> Candidates:
+    def candidates(
+        self, rows: Sequence[Row], width: int, texts: Sequence[TextSequence], num_top: int = 0
+    ) -> Candidates:
         """One forward pass over ``rows``, which belong to ``texts``; other texts' KV is evicted where it must be.
 
         Raises:
@@ -53,7 +55,7 @@ class Residents:
         """
         while True:
             try:
-                return self.model.candidates(rows, width)
+                return self.model.candidates(rows, width, num_top)
             except OutOfKV:
                 if not self._evict(texts):
                     raise

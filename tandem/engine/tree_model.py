@@ -63,10 +63,11 @@ class TreeModel(Protocol):
         """Frees a sequence's KV. Safe to repeat."""
         ...
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
         """Runs one forward pass, and returns the ``width`` highest logits wherever the rows ask, in row order.
 
-        They are chosen once the rows' adjustments have been added.
+        They are chosen once the rows' adjustments have been added. With ``num_top``, the so many most probable tokens
+        of each place come along, as the model gives them.
 
         Raises:
             OutOfKV: no blocks are free; nothing was changed.

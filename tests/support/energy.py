@@ -43,8 +43,8 @@ class BurningModel(TabularModel):
         self._counter = counter
         self._joules_per_token = joules_per_token
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
-        found = super().candidates(rows, width)
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
+        found = super().candidates(rows, width, num_top)
         self._counter.count += self._joules_per_token * sum(len(row.token_ids) for row in rows)
         return found
 
