@@ -14,6 +14,7 @@ from orchestrator.sessions import GenerationRequest, Sessions
 from tandem.errors import InvalidArgument
 from tandem.generation import FinishReason, Options
 from tandem.rpc import codec
+from tandem.rpc.log_probs_codec import encode_top
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import generation_pb2_grpc, types_pb2
 
@@ -26,7 +27,6 @@ _REASONS: dict[FinishReason, pb.FinishReason] = {
 }
 _UNSERVED = (
     "grammar_id",
-    "num_top_log_probs",
     "cache_salt",
 )
 _OPTIONAL = ("draft_length", "beam_width", "threshold", "temperature", "top_k", "top_p", "min_p", "seed", "max_tokens")
@@ -140,6 +140,7 @@ def decode_options(request: pb.GenerateRequest) -> Options:
         "presence_penalty": request.presence_penalty,
         "frequency_penalty": request.frequency_penalty,
         "logit_bias": _decode_bias(request),
+        "num_top_log_probs": request.num_top_log_probs,
     }
     return cast(Options, always | given)
 
@@ -176,6 +177,7 @@ def _encode_part(event: Committed) -> pb.TextPart:
         token_ids=event.token_ids,
         text=event.text,
         log_probs=event.log_probs,
+        top_log_probs=encode_top(event.top_log_probs),
     )
     if event.traced is not None:
         part.rounds.add(position=event.position, outcome=codec.encode_outcome(event.traced))

@@ -51,6 +51,7 @@ def check_num_top(num_top_log_probs: int) -> None:
 
 def check_top_entries(num_tokens: int, num_top_log_probs: int) -> None:
     """Raises `InvalidArgument` where the most probable tokens of a text of that length are too many to be told."""
+    check_num_top(num_top_log_probs)
     if num_tokens * num_top_log_probs > MAX_TOP_ENTRIES:
         raise InvalidArgument(
             f"num_top_log_probs is {num_top_log_probs}, of {num_tokens} tokens; expected at most {MAX_TOP_ENTRIES} in "
@@ -291,6 +292,17 @@ class Outcome:
             next_digest=b"",
             top_log_probs=self.top_log_probs[:num_tokens],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TextScores:
+    """How probable a text is under the unwarped target: each token from the second on, given those before it."""
+
+    log_probs: tuple[float, ...]
+    ranks: tuple[int, ...]
+    """1 for the token that greedy decoding would choose; see ``TextScores`` of the wire contract."""
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """What could have stood in the place of each; empty where it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import cast
 from tandem.errors import InvalidArgument
 from tandem.generation import FinishReason, Options, Part, Round, Usage
 from tandem.rpc.codec import decode_outcome
+from tandem.rpc.log_probs_codec import decode_top
 from tandem.v1 import generation_pb2 as pb
 
 FINISH_REASONS: Mapping[int, FinishReason] = {
@@ -62,6 +63,7 @@ def decode_part(message: pb.TextPart) -> Part:
         text=message.text,
         log_probs=tuple(message.log_probs),
         rounds=tuple(Round.of(found.position, decode_outcome(found.outcome)) for found in message.rounds),
+        top_log_probs=decode_top(message.top_log_probs, len(message.token_ids)),
     )
 
 

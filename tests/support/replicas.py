@@ -13,9 +13,19 @@ import grpc.aio
 
 from tandem.decoding.methods import METHODS
 from tandem.decoding.rng import DRAWING_VERSION
-from tandem.decoding.values import Decoding, Fence, Outcome, RoundName, RoundTrace, RunningDigest
+from tandem.decoding.values import (
+    Decoding,
+    Fence,
+    Outcome,
+    RoundName,
+    RoundTrace,
+    RunningDigest,
+    TextScores,
+    TopLogProbs,
+)
 from tandem.errors import TandemError
 from tandem.rpc import codec
+from tandem.rpc.log_probs_codec import encode_scores
 from tandem.rpc.status import refusal_of
 from tandem.v1 import draft_pb2, draft_pb2_grpc, types_pb2, verify_pb2, verify_pb2_grpc
 
@@ -77,6 +87,8 @@ class Replica:
         self.silent = False
         self.joules: tuple[float | None, float | None] = (None, None)
         """Of drafting and of verifying, in each round."""
+        self.unlikely = False
+        """No token is among the most probable ones that are told with it."""
         self.before_round: Callable[[int], None] = lambda number: None
         self._server: grpc.aio.Server | None = None
         self._streams: set[asyncio.Task[Any]] = set()
@@ -202,7 +214,14 @@ class Replica:
             trace=trace,
             draft_joules=draft_joules if num_drafted else None,
             verify_joules=verify_joules,
+            top_log_probs=self.tops(tokens, run.decoding.num_top_log_probs),
         )
+
+    def tops(self, tokens: Sequence[int], count: int) -> tuple[TopLogProbs, ...]:
+        """The ids from each token's own on (or from the next one on), half as probable each as the one before."""
+        first = 1 if self.unlikely else 0
+        places = range(first, first + count)
+        return tuple(tuple((token + at, -0.25 - 0.5 * at) for at in places) for token in tokens) if count else ()
 
     def judged(self, name: RoundName, outcome: Outcome) -> Any:
         raise NotImplementedError
@@ -238,6 +257,31 @@ class ScriptedVerify(Replica, verify_pb2_grpc.VerifyServiceServicer):
     """Decodes alone, a token an outcome."""
 
     role = "verify"
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.scored: list[verify_pb2.VerifyServiceScoreRequest] = []
+        self.score_refusal: tuple[grpc.StatusCode, str] | None = None
+        self.score_seconds = 0.0
+        self.scores_left = 0
+        """How many callers went away before they were answered."""
+
+    async def Score(self, request: verify_pb2.VerifyServiceScoreRequest, context: Any) -> Any:
+        self.scored.append(request)
+        if self.score_refusal is not None:
+            await context.abort(*self.score_refusal)
+        try:
+            await asyncio.sleep(self.score_seconds)
+        except asyncio.CancelledError:
+            self.scores_left += 1
+            raise
+        tokens = request.token_ids[1:]
+        scores = TextScores(
+            tuple(-0.5 - 0.25 * (index % 5) for index in range(len(tokens))),
+            (2 if self.unlikely else 1,) * len(tokens),
+            self.tops(tokens, request.num_top_log_probs),
+        )
+        return verify_pb2.VerifyServiceScoreResponse(scores=encode_scores(scores))
 
     def register(self, server: grpc.aio.Server) -> None:
         verify_pb2_grpc.add_VerifyServiceServicer_to_server(self, server)
