@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from tandem.decoding.values import Decoding, Sampling
+from tandem.decoding.scored import Scored
+from tandem.decoding.values import Decoding, Ids, Sampling
 from tandem.decoding.warp import Candidates
 from tandem.engine.text import TextSequence, prefill
-from tandem.engine.tree_model import Row, TreeModel
+from tandem.engine.tree_model import Resident, Row, TreeModel
 from tandem.errors import OutOfKV
+
+_Result = TypeVar("_Result")
 
 
 class Residents:
@@ -17,15 +21,19 @@ class Residents:
 
     def __init__(self, model: TreeModel) -> None:
         self.model = model
-        self._texts: OrderedDict[int, TextSequence] = OrderedDict()
+        self._texts: OrderedDict[int, Resident] = OrderedDict()
 
     def open(self, token_ids: Sequence[int], decoding: Decoding, warped: Sampling) -> TextSequence:
         """Admits a text, without any KV yet; ``warped`` is how this model's distributions are warped for it."""
         text = TextSequence(self.model.open(), token_ids, decoding, warped)
-        self._texts[id(text)] = text
+        self.admit(text)
         return text
 
-    def close(self, text: TextSequence) -> None:
+    def admit(self, text: Resident) -> None:
+        """Admits a text that was opened in the model."""
+        self._texts[id(text)] = text
+
+    def close(self, text: Resident) -> None:
         """Dismisses a text and frees its KV. Safe to repeat."""
         if self._texts.pop(id(text), None) is not None:
             self.model.close(text.cache)
@@ -36,14 +44,7 @@ class Residents:
         Raises:
             OutOfKV: these texts do not fit together, even alone.
         """
-        for text in texts:
-            self._texts.move_to_end(id(text))
-        while True:
-            try:
-                return prefill(self.model, texts)
-            except OutOfKV:
-                if not self._evict(texts):
-                    raise
+        self._making_room(texts, lambda: prefill(self.model, texts))
 
     def candidates(
         self, rows: Sequence[Row], width: int, texts: Sequence[TextSequence], num_top: int = 0
@@ -53,14 +54,28 @@ class Residents:
         Raises:
             OutOfKV: these texts do not fit together, even alone.
         """
+        return self._making_room(texts, lambda: self.model.candidates(rows, width, num_top))
+
+    def score(self, rows: Sequence[Row], next_ids: Ids, num_top: int, texts: Sequence[Resident]) -> Scored:
+        """As `candidates`, of a pass that scores.
+
+        Raises:
+            OutOfKV: these texts do not fit together, even alone.
+        """
+        return self._making_room(texts, lambda: self.model.score(rows, next_ids, num_top))
+
+    def _making_room(self, texts: Sequence[Resident], step: Callable[[], _Result]) -> _Result:
+        """What ``step`` for ``texts``, which are in use now, comes to, once enough KV of others is given up."""
+        for text in texts:
+            self._texts.move_to_end(id(text))
         while True:
             try:
-                return self.model.candidates(rows, width, num_top)
+                return step()
             except OutOfKV:
                 if not self._evict(texts):
                     raise
 
-    def _evict(self, needed: Sequence[TextSequence]) -> bool:
+    def _evict(self, needed: Sequence[Resident]) -> bool:
         """Takes the KV of the text that was used least recently and is not needed now; False when there is none."""
         keep = {id(text) for text in needed}
         for key, text in self._texts.items():

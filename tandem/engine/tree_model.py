@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tandem.decoding.adjusting import Adjustment
+from tandem.decoding.scored import Scored
 from tandem.decoding.values import Ids
 from tandem.decoding.warp import Candidates
 
@@ -33,6 +34,19 @@ class CachedSequence(Protocol):
 
     def rollback(self, length: int) -> None:
         """Truncates the settled positions to ``length`` and drops every unsettled node."""
+        ...
+
+
+class Resident(Protocol):
+    """Whoever has a sequence in a model's KV pool, and can do without it for a while."""
+
+    @property
+    def cache(self) -> CachedSequence:
+        """The sequence."""
+        ...
+
+    def forget_kv(self) -> None:
+        """Gives up the KV; it is computed again when next needed."""
         ...
 
 
@@ -68,6 +82,16 @@ class TreeModel(Protocol):
 
         They are chosen once the rows' adjustments have been added. With ``num_top``, the so many most probable tokens
         of each place come along, as the model gives them.
+
+        Raises:
+            OutOfKV: no blocks are free; nothing was changed.
+        """
+        ...
+
+    def score(self, rows: Sequence[Row], next_ids: Ids, num_top: int) -> Scored:
+        """Runs one forward pass, and returns how probable ``next_ids`` ``[sum k]`` are wherever the rows ask.
+
+        With ``num_top``, the so many most probable tokens of each place come along.
 
         Raises:
             OutOfKV: no blocks are free; nothing was changed.

@@ -29,6 +29,7 @@ from tandem.energy.meter import EnergyMeter
 from tandem.engine.drafting import Growth, grow
 from tandem.engine.metered import MeteredModel
 from tandem.engine.residents import Residents
+from tandem.engine.scoring import Scorer
 from tandem.engine.text import TextSequence
 from tandem.engine.tree_model import TreeModel
 from tandem.errors import OutOfKV, RowFailed, TandemError
@@ -55,6 +56,10 @@ class Verifier:
         self.model = model
         self._metered = MeteredModel(model, meter) if meter is not None else None
         self._residents = Residents(self._metered or model)
+
+    def scorer(self) -> Scorer:
+        """Scores given texts with the same model and KV."""
+        return Scorer(self._residents, self._metered)
 
     def open(self, token_ids: Sequence[int], decoding: Decoding) -> VerifySequence:
         """Begins a text.

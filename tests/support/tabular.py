@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tandem.decoding.most_probable import MostProbable
+from tandem.decoding.scored import Scored
 from tandem.decoding.values import Floats, Ids
 from tandem.decoding.warp import Candidates
 from tandem.engine.tree_model import Row
@@ -92,6 +93,19 @@ class TabularModel:
         with np.errstate(invalid="ignore"):
             log_probs = self._sorted[last_but_one, last] - found.log_normaliser[:, None]
         return replace(found, top=MostProbable(self._ids[last_but_one, last, :num_top], log_probs[:, :num_top]))
+
+    def score(self, rows: Sequence[Row], next_ids: Ids, num_top: int) -> Scored:
+        last_but_one, last = self._read(rows)
+        normaliser, chosen = self._log_normaliser[last_but_one, last], self._logits[last_but_one, last, next_ids]
+        order = self._ids[last_but_one, last]
+        top = None
+        with np.errstate(invalid="ignore"):
+            if num_top:
+                top = MostProbable(
+                    order[:, :num_top], (self._sorted[last_but_one, last] - normaliser[:, None])[:, :num_top]
+                )
+            log_probs = chosen - normaliser
+        return Scored(log_probs, 1 + np.argmax(order == next_ids[:, None], axis=1), np.isfinite(normaliser), top)
 
     def _read(self, rows: Sequence[Row]) -> tuple[Ids, Ids]:
         """Takes in the rows, and gives the last two tokens at each place that they ask for."""
