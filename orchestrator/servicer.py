@@ -14,6 +14,7 @@ from orchestrator.sessions import GenerationRequest, Sessions
 from tandem.errors import InvalidArgument
 from tandem.generation import FinishReason, Options
 from tandem.rpc import codec
+from tandem.rpc.deadline import deadline_of
 from tandem.rpc.log_probs_codec import encode_top
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import generation_pb2_grpc, types_pb2
@@ -50,7 +51,9 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext) -> None:
         """Starts a session and streams it."""
         arrived = time.monotonic()
-        asked = GenerationRequest(decode_prompt(request), decode_options(request), arrived, _deadline(context, arrived))
+        asked = GenerationRequest(
+            decode_prompt(request), decode_options(request), arrived, deadline_of(context, arrived)
+        )
         await self._stream(await self._sessions.start(asked), context, pb.GenerateResponse)
 
     async def Resume(self, request: pb.ResumeRequest, context: grpc.aio.ServicerContext) -> None:
@@ -64,7 +67,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             codec.check_digest(request.digest),
             request.token_ids,
             arrived=arrived,
-            deadline=_deadline(context, arrived),
+            deadline=deadline_of(context, arrived),
         )
         await self._stream(session, context, pb.ResumeResponse)
 
@@ -208,10 +211,3 @@ def _encode_finished(event: Finished) -> pb.SessionFinished:
             verify_joules=usage.verify_joules,
         ),
     )
-
-
-def _deadline(context: grpc.aio.ServicerContext, now: float) -> float | None:
-    """When the request's deadline passes, by `time.monotonic`; None where it has none."""
-    remaining = context.time_remaining()
-    # gRPC tells of no deadline by None or by one in a far future.
-    return None if remaining is None or remaining > 10**7 else now + remaining
