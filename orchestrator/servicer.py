@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -9,13 +10,15 @@ from typing import TypeVar, cast
 import grpc.aio
 
 from orchestrator.events import Committed, Event, Finished, Started
+from orchestrator.scoring import Scoring
 from orchestrator.session import Session
 from orchestrator.sessions import GenerationRequest, Sessions
+from tandem.decoding.values import TextScores
 from tandem.errors import InvalidArgument
-from tandem.generation import FinishReason, Options
+from tandem.generation import FinishReason, Options, Score
 from tandem.rpc import codec
 from tandem.rpc.deadline import deadline_of
-from tandem.rpc.log_probs_codec import encode_top
+from tandem.rpc.log_probs_codec import encode_scores, encode_top
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import generation_pb2_grpc, types_pb2
 
@@ -38,8 +41,9 @@ Response = TypeVar("Response", pb.GenerateResponse, pb.ResumeResponse)
 class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     """Answers clients."""
 
-    def __init__(self, sessions: Sessions, describe: Callable[[], codec.Description]) -> None:
+    def __init__(self, sessions: Sessions, scoring: Scoring, describe: Callable[[], codec.Description]) -> None:
         self._sessions = sessions
+        self._scoring = scoring
         self._describe = describe
 
     async def Describe(
@@ -97,6 +101,13 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             ],
         )
 
+    async def Score(self, request: pb.ScoreRequest, context: grpc.aio.ServicerContext) -> pb.ScoreResponse:
+        """Tells how probable a text is."""
+        deadline = deadline_of(context, time.monotonic())
+        score = await self._scoring.score(decode_prompt(request), request.num_top_log_probs, deadline)
+        # Up to millions of numbers: written where no stream waits for it.
+        return await asyncio.to_thread(_encode_score, score)
+
     async def _stream(self, session: Session, context: grpc.aio.ServicerContext, response: type[Response]) -> None:
         # A write waits while the client's transport window and buffer are full. The session waits with it: it has
         # one event in hand and asks for no further commit, so a slow reader pauses itself and nobody else.
@@ -105,7 +116,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
                 await context.write(encode_event(event, response))
 
 
-def decode_prompt(request: pb.GenerateRequest) -> str | tuple[int, ...]:
+def decode_prompt(request: pb.GenerateRequest | pb.ScoreRequest) -> str | tuple[int, ...]:
     """The prompt of a request.
 
     Raises:
@@ -185,6 +196,11 @@ def _encode_part(event: Committed) -> pb.TextPart:
     if event.traced is not None:
         part.rounds.add(position=event.position, outcome=codec.encode_outcome(event.traced))
     return part
+
+
+def _encode_score(score: Score) -> pb.ScoreResponse:
+    scores = TextScores(score.log_probs, score.ranks, score.top_log_probs)
+    return pb.ScoreResponse(token_ids=score.token_ids, scores=encode_scores(scores))
 
 
 def _encode_finished(event: Finished) -> pb.SessionFinished:

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 from tandem.decoding.stats import Usage
 from tandem.decoding.values import Outcome, StageTimings, TopLogProbs
 
-__all__ = ["FinishReason", "Generation", "Options", "Part", "Round", "Usage"]
+__all__ = ["FinishReason", "Generation", "Options", "Part", "Round", "Score", "Usage"]
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -112,6 +112,25 @@ class Part:
     """The rounds that made the part, when traced."""
     top_log_probs: tuple[TopLogProbs, ...] = ()
     """The most probable tokens in the place of each, under the unwarped target; empty where not asked for or kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How probable a given text is under the unwarped target: each token from the second on, given those before it."""
+
+    token_ids: tuple[int, ...]
+    """The text as the target reads it."""
+    log_probs: tuple[float, ...]
+    """One fewer than tokens: nothing stands before the first."""
+    ranks: tuple[int, ...]
+    """How many tokens were at least as probable, itself included: 1 is what greedy decoding would choose."""
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """The most probable tokens in the place of each; empty where not asked for."""
+
+    @property
+    def log_likelihood(self) -> float:
+        """Of all that follows the first token."""
+        return sum(self.log_probs)
 
 
 @dataclass(frozen=True, slots=True)

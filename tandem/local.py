@@ -23,12 +23,13 @@ from tandem.engine.measuring import meter_of
 from tandem.engine.proposer import DraftSequence, Proposer
 from tandem.engine.verifier import Verifier, VerifySequence
 from tandem.errors import ModelRefused, TandemError
-from tandem.generation import FinishReason, Generation, Options, Part, Round
+from tandem.generation import FinishReason, Generation, Options, Part, Round, Score
 from tandem.models import shipped
-from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
+from tandem.requests import Limits, check_scorable, checked_prompt, checked_stop, decoding_for
 from tandem.tokenization import Tokenizer
 
 _BLOCK_SIZE = 16
+_SCORED_AT_ONCE = 512
 _Value = TypeVar("_Value")
 
 
@@ -73,6 +74,7 @@ class LocalDecoder:
         with contextlib.suppress(NotMeasured):
             self._meter = meter_of(models, powercap_root)
         self._verifier, self._proposer = Verifier(engines[0], self._meter), Proposer(engines[1], self._meter)
+        self._scorer = self._verifier.scorer()
 
     def generate(self, prompt: str | Sequence[int], **options: Unpack[Options]) -> Generation:
         """Generates one text; arguments as :meth:`tandem.Client.generate`.
@@ -106,6 +108,27 @@ class LocalDecoder:
         """
         text = self._open(prompt, options, 0, time.perf_counter())
         return LocalStream(text, lambda: self._round([text])[0], lambda: self._close([text]))
+
+    def score(self, prompt: str | Sequence[int], *, num_top_log_probs: int = 0) -> Score:
+        """Tells how probable a text is under the target; arguments as :meth:`tandem.Client.score`.
+
+        Raises:
+            InvalidArgument: a value that cannot be served, by name.
+        """
+        token_ids = checked_prompt(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt, self._limits)
+        check_scorable(len(token_ids), num_top_log_probs, self._limits)
+        text = self._scorer.open(token_ids, num_top_log_probs)
+        try:
+            while not text.finished:
+                (failure,) = self._scorer.advance([(text, min(_SCORED_AT_ONCE, text.num_pending))])
+                if failure is not None:
+                    raise failure
+        finally:
+            self._scorer.close(text)
+            if self._meter is not None:
+                self._meter.rest()
+        scores = text.scores
+        return Score(token_ids, scores.log_probs, scores.ranks, scores.top_log_probs)
 
     def _close(self, texts: Sequence[_Text]) -> None:
         for text in texts:

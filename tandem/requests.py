@@ -47,6 +47,19 @@ def checked_prompt(token_ids: Sequence[int], limits: Limits) -> tuple[int, ...]:
     return tuple(token_ids)
 
 
+def check_scorable(num_tokens: int, num_top_log_probs: int, limits: Limits) -> None:
+    """Checks that a text of that length can be scored.
+
+    Raises:
+        InvalidArgument: it is longer than the target holds, or too much is asked of it.
+    """
+    if num_tokens > limits.max_positions:
+        raise InvalidArgument(
+            f"the text has {num_tokens} tokens; the target takes at most {limits.max_positions}", "prompt"
+        )
+    check_top_entries(num_tokens, num_top_log_probs)
+
+
 def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defaults: Speculation) -> Decoding:
     """Everything that decides a text. A seed is drawn where none is given.
 
