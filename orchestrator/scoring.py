@@ -39,7 +39,7 @@ class Scoring:
             Overloaded, OutOfKV: no replica has room for it now. DeadlineExceeded. RowFailed: the model failed on it.
         """
         try:
-            token_ids = await self._checked(prompt, num_top)
+            token_ids = await self.read(prompt, num_top)
             scores = (
                 TextScores((), ()) if len(token_ids) == 1 else await self._ask(token_ids, num_top, deadline, target)
             )
@@ -49,7 +49,12 @@ class Scoring:
         self._metrics.scored_tokens.inc(len(scores.log_probs))
         return Score(token_ids, scores.log_probs, scores.ranks, scores.top_log_probs)
 
-    async def _checked(self, prompt: str | tuple[int, ...], num_top: int) -> tuple[int, ...]:
+    async def read(self, prompt: str | tuple[int, ...], num_top: int = 0) -> tuple[int, ...]:
+        """A text as the target reads it, once it can be scored.
+
+        Raises:
+            InvalidArgument: it cannot. Unavailable: no verify replica, or this orchestrator is stopping.
+        """
         self._sessions.admit(0)
         check_num_top(num_top)
         if not isinstance(prompt, str):

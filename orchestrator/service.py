@@ -61,7 +61,7 @@ class Orchestrator:
         self._sessions = Sessions(around, settings.defaults, settings.max_sessions)
         self._scoring = Scoring(self._sessions, self._placement, around.metrics)
         template = ChatTemplate.from_pretrained(self._tokenizer_name)
-        routes = OpenAIDoor(self._sessions, tokenizer, template, self._served).routes()
+        routes = OpenAIDoor(self._sessions, self._scoring, tokenizer, template, self._served).routes()
         self._playground = None
         if settings.playground:
             self._playground = Playground(self._sessions, tokenizer, settings.defaults, self._served)

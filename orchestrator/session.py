@@ -106,6 +106,11 @@ class Session:
         return self._record.setup.decoding
 
     @property
+    def target(self) -> str | None:
+        """Digest of the weights of the target that it runs on; None where it may be any."""
+        return self._record.setup.target or None
+
+    @property
     def is_finished(self) -> bool:
         """The text has ended."""
         return self._finished is not None

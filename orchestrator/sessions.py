@@ -96,6 +96,15 @@ class Sessions:
                 RETRY_AFTER_SECONDS,
             )
 
+    def check_options(self, options: Options) -> tuple[Speculation, tuple[str, ...]]:
+        """How is drafted and judged, and the stop strings. What no model could serve is refused, whatever is alive.
+
+        Raises:
+            InvalidArgument: an option cannot be served, by name.
+        """
+        stop = checked_stop(options.get("stop"))
+        return decoding_for(options, 1, ANY_MODEL, self._defaults).speculation, stop
+
     async def start(self, request: GenerationRequest) -> Session:
         """A new session, not yet written anywhere: all of the request has been found servable.
 
@@ -104,9 +113,7 @@ class Sessions:
         """
         self.admit()
         options = request.options
-        stop = checked_stop(options.get("stop"))
-        # What no model could serve is refused at once, whatever is alive.
-        speculation = decoding_for(options, 1, ANY_MODEL, self._defaults).speculation
+        speculation, stop = self.check_options(options)
         if not isinstance(request.prompt, str):
             checked_prompt(request.prompt, ANY_MODEL)
         drafted = not method(speculation.method).target_only

@@ -156,6 +156,11 @@ class Sampled(Body):
         return self.max_tokens
 
     @property
+    def num_top_log_probs(self) -> int:
+        """How many of the most probable tokens to tell in the place of each."""
+        return 0
+
+    @property
     def options(self) -> Options:
         """As the session layer takes them, without the seed."""
         speculative = self.speculative or _DEFAULT
@@ -174,4 +179,5 @@ class Sampled(Body):
             max_tokens=self.most_tokens,
             stop=self.stop,
             ignore_eos=bool(self.ignore_eos),
+            num_top_log_probs=self.num_top_log_probs,
         )

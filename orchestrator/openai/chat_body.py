@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.openai.bodies import Body, Sampled
 from orchestrator.openai.unserved import unserved
+from tandem.decoding.values import MAX_TOP_LOG_PROBS
 
 MAX_MESSAGES = 4096
 
@@ -51,7 +52,9 @@ class ChatCompletionRequest(Sampled):
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = Field(None, ge=1, description="another name of max_tokens")
     logprobs: bool | None = Field(None, description="of the chosen tokens")
-    top_logprobs: Any = unserved(0)
+    top_logprobs: int | None = Field(
+        None, ge=0, le=MAX_TOP_LOG_PROBS, description="so many of the most probable tokens in the place of each"
+    )
     chat_template: Any = unserved(why="is never taken from a request: the model's own template is used")
     chat_template_kwargs: Any = unserved({})
     tools: Any = unserved([])
@@ -74,7 +77,14 @@ class ChatCompletionRequest(Sampled):
         both = (self.max_tokens, self.max_completion_tokens)
         if None not in both and both[0] != both[1]:
             raise PydanticCustomError("max_tokens", "max_tokens and max_completion_tokens differ; give one of them")
+        if self.top_logprobs and not self.logprobs:
+            raise PydanticCustomError("top_logprobs", "top_logprobs is given without logprobs; set that to true")
         return self
+
+    @property
+    def num_top_log_probs(self) -> int:
+        """How many of the most probable tokens to tell in the place of each."""
+        return self.top_logprobs or 0
 
     @property
     def most_tokens(self) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -17,16 +17,26 @@ from orchestrator.openai.shapes import Shape
 from orchestrator.openai.texts import Piece, Text, run
 from orchestrator.sessions import Sessions
 
+Prepare = Callable[[], Awaitable[Shape]]
+
 
 class Delivery(WhileConnected):
     """Runs the texts of one request and answers it. The texts never outlive the connection."""
 
     def __init__(
-        self, sessions: Sessions, texts: Sequence[Text], shape: Shape, served: ServedModel, num_choices: int
+        self,
+        sessions: Sessions,
+        texts: Sequence[Text],
+        shape: Shape,
+        served: ServedModel,
+        num_choices: int,
+        prepare: Prepare,
     ) -> None:
+        """``prepare`` is awaited before any text begins, and gives the shape in which they are answered."""
         self._sessions = sessions
         self._texts = texts
         self._shape = shape
+        self._prepare = prepare
         self._num_choices = num_choices
         self._envelope = {
             "id": f"{shape.id_prefix}{texts[0].session.session_id}",
@@ -51,6 +61,7 @@ class Whole(Delivery):
                 heard[text.index].append(piece)
 
         try:
+            self._shape = await self._prepare()
             await run(self._sessions, self._texts, tell)
         except Exception as error:
             response = error_response(logged(error))
@@ -84,6 +95,7 @@ class Streamed(Delivery):
                 await stream.tell(self._shape.chunk([choice], **self._envelope).model_dump_json())
 
         try:
+            self._shape = await self._prepare()
             await run(self._sessions, self._texts, tell)
         except Exception as error:
             await stream.fail(error)

@@ -51,7 +51,7 @@ _TABLE = (
     _Row(BaseException, 500, "server_error", "internal_error"),
 )
 
-_NAMES = {"method": "speculative.method"}
+_NAMES = {"method": "speculative.method", "num_top_log_probs": "logprobs"}
 """Fields that have another name here than where they are checked."""
 
 

@@ -214,14 +214,17 @@ class Replica:
             trace=trace,
             draft_joules=draft_joules if num_drafted else None,
             verify_joules=verify_joules,
-            top_log_probs=self.tops(tokens, run.decoding.num_top_log_probs),
+            top_log_probs=self.tops(tokens, log_probs, run.decoding.num_top_log_probs),
         )
 
-    def tops(self, tokens: Sequence[int], count: int) -> tuple[TopLogProbs, ...]:
-        """The ids from each token's own on (or from the next one on), half as probable each as the one before."""
-        first = 1 if self.unlikely else 0
-        places = range(first, first + count)
-        return tuple(tuple((token + at, -0.25 - 0.5 * at) for at in places) for token in tokens) if count else ()
+    def tops(self, tokens: Sequence[int], log_probs: Sequence[float], count: int) -> tuple[TopLogProbs, ...]:
+        """The ids from each token's own on (or from the next one on), each less probable than the one before."""
+        places = range(1, 1 + count) if self.unlikely else range(count)
+        return tuple(
+            tuple((token + at, log_prob - 0.5 * at) for at in places)
+            for token, log_prob in zip(tokens, log_probs, strict=True)
+            if count
+        )
 
     def judged(self, name: RoundName, outcome: Outcome) -> Any:
         raise NotImplementedError
@@ -276,10 +279,11 @@ class ScriptedVerify(Replica, verify_pb2_grpc.VerifyServiceServicer):
             self.scores_left += 1
             raise
         tokens = request.token_ids[1:]
+        log_probs = tuple(-0.5 - 0.25 * (index % 5) for index in range(len(tokens)))
         scores = TextScores(
-            tuple(-0.5 - 0.25 * (index % 5) for index in range(len(tokens))),
+            log_probs,
             (2 if self.unlikely else 1,) * len(tokens),
-            self.tops(tokens, request.num_top_log_probs),
+            self.tops(tokens, log_probs, request.num_top_log_probs),
         )
         return verify_pb2.VerifyServiceScoreResponse(scores=encode_scores(scores))
 
