@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.openai.answering import EventStream, WhileConnected, logged
@@ -64,12 +65,16 @@ class Whole(Delivery):
             self._shape = await self._prepare()
             await run(self._sessions, self._texts, tell)
         except Exception as error:
-            response = error_response(logged(error))
+            response: Response = error_response(logged(error))
         else:
-            choices = [self._shape.whole(text, _joined(heard[text.index])) for text in self._texts]
-            answer = self._shape.answer(choices, **self._envelope, **self._figures())
-            response = JSONResponse(answer.model_dump())
+            # With log-probabilities it may have megabytes: written where nobody waits for it.
+            body = await asyncio.to_thread(self._written, heard)
+            response = Response(body, media_type="application/json")
         await response(scope, receive, send)
+
+    def _written(self, heard: Mapping[int, Sequence[Piece]]) -> str:
+        choices = [self._shape.whole(text, _joined(heard[text.index])) for text in self._texts]
+        return self._shape.answer(choices, **self._envelope, **self._figures()).model_dump_json()
 
 
 class Streamed(Delivery):
@@ -87,12 +92,12 @@ class Streamed(Delivery):
 
         async def tell(text: Text, piece: Piece | None) -> None:
             await stream.begin()
-            if piece is None:
-                choice = self._shape.opening(text)
+            if piece is None:  # a prompt may have megabytes of log-probabilities
+                event = await asyncio.to_thread(self._event, lambda: self._shape.opening(text))
             else:
-                choice = self._shape.part(text, piece) if piece != Piece() else None
-            if choice is not None:
-                await stream.tell(self._shape.chunk([choice], **self._envelope).model_dump_json())
+                event = self._event(lambda: self._shape.part(text, piece)) if piece != Piece() else None
+            if event is not None:
+                await stream.tell(event)
 
         try:
             self._shape = await self._prepare()
@@ -104,6 +109,10 @@ class Streamed(Delivery):
                 await stream.tell(self._shape.chunk([], **self._envelope, **self._figures()).model_dump_json())
             await stream.tell("[DONE]")
             await stream.end()
+
+    def _event(self, choice_of: Callable[[], Any | None]) -> str | None:
+        choice = choice_of()
+        return None if choice is None else self._shape.chunk([choice], **self._envelope).model_dump_json()
 
 
 def _joined(pieces: Sequence[Piece]) -> Piece:

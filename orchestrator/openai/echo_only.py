@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.openai.answering import EventStream, WhileConnected
-from orchestrator.openai.answers import Usage
+from orchestrator.openai.answers import CompletionChoice, Usage
 from orchestrator.openai.completion_body import CompletionRequest
 from orchestrator.openai.echo import Echo, Echoes
 from orchestrator.openai.figures import usage_of_prompts
@@ -47,25 +48,35 @@ class EchoOnly(WhileConnected):
         except Exception as error:
             await stream.fail(error)
             return
-        count = body.num_choices
-        seeds = [seed for _ in echoes for seed in seeds_of(body.seed, count)]
-        shape = CompletionShape(body.logprobs, [echo for echo in echoes for _ in range(count)])
-        choices = [shape.whole(_Choice(index, seed), Piece(finish_reason="length")) for index, seed in enumerate(seeds)]
-        usage = self._usage(echoes, seeds[0])
-        if body.stream:
-            await self._stream(stream, shape, choices, usage)
-        else:
-            answer = shape.answer(choices, **self._envelope, usage=usage)
-            await JSONResponse(answer.model_dump())(scope, receive, send)
-
-    async def _stream(self, stream: EventStream, shape: CompletionShape, choices: list[Any], usage: Usage) -> None:
-        for choice in choices:
-            await stream.tell(shape.chunk([choice], **self._envelope).model_dump_json())
-        if self._body.include_usage:
-            await stream.tell(shape.chunk([], **self._envelope, usage=usage).model_dump_json())
+        # With log-probabilities it may have megabytes: written where nobody waits for it.
+        if not body.stream:
+            written = await asyncio.to_thread(self._whole, echoes)
+            await Response(written, media_type="application/json")(scope, receive, send)
+            return
+        for event in await asyncio.to_thread(self._events, echoes):
+            await stream.tell(event)
         await stream.tell("[DONE]")
         await stream.end()
 
-    def _usage(self, echoes: list[Echo], seed: int) -> Usage:
+    def _whole(self, echoes: Sequence[Echo]) -> str:
+        shape, choices = self._choices(echoes)
+        usage = self._usage(echoes, choices[0].seed)
+        return shape.answer(choices, **self._envelope, usage=usage).model_dump_json()
+
+    def _events(self, echoes: Sequence[Echo]) -> list[str]:
+        shape, choices = self._choices(echoes)
+        events = [shape.chunk([choice], **self._envelope) for choice in choices]
+        if self._body.include_usage:
+            events.append(shape.chunk([], **self._envelope, usage=self._usage(echoes, choices[0].seed)))
+        return [event.model_dump_json() for event in events]
+
+    def _choices(self, echoes: Sequence[Echo]) -> tuple[CompletionShape, list[CompletionChoice]]:
+        count = self._body.num_choices
+        seeds = [seed for _ in echoes for seed in seeds_of(self._body.seed, count)]
+        shape = CompletionShape(self._body.logprobs, [echo for echo in echoes for _ in range(count)])
+        done = Piece(finish_reason="length")
+        return shape, [shape.whole(_Choice(index, seed), done) for index, seed in enumerate(seeds)]
+
+    def _usage(self, echoes: Sequence[Echo], seed: int) -> Usage:
         num_tokens = sum(len(echo.token_ids) for echo in echoes)
         return usage_of_prompts(num_tokens, seed, time.monotonic() - self._arrived)

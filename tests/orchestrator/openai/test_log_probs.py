@@ -14,7 +14,7 @@ from tandem.tokenization import Tokenizer
 from tests.orchestrator.conftest import Stage
 from tests.orchestrator.openai.doors import EOS, PROMPT, Door, ids, open_door
 from tests.support.chat_templates import CHATML
-from tests.support.http import Connection
+from tests.support.http import Connection, ask
 from tests.support.tiny_pair import make_tokenizer
 from tests.support.waiting import until
 
@@ -149,6 +149,23 @@ async def test_each_prompt_is_scored_once_whatever_is_generated_from_it(door: Do
         assert choice["text"].startswith(prompt)
         check_fits(choice)
     assert found["usage"]["completion_tokens"] == 12
+
+
+async def test_a_prompt_is_scored_by_the_target_that_goes_on_from_it(stage: Stage) -> None:
+    replicas = [await stage.verify(weights_digest=digest) for digest in ("a", "b")]
+    url = (await stage.orchestrator(replicas)).service.ready_fields()["http"]
+    body = {"prompt": PROMPT, "max_tokens": 400, "stream": True, "speculative": False}
+    replicas[0].round_seconds = replicas[1].round_seconds = 0.02
+    busy = await Connection.post(f"{url}/v1/completions", body)
+    await busy.event()
+    asked = {"stream": False, "max_tokens": 2, "echo": True, "logprobs": 1}
+    for number in range(1, 4):
+        assert (await ask(f"{url}/v1/completions", body | asked)).status == 200
+        ends = [[run.decoding.max_position for run in replica.opened] for replica in replicas]
+        num_sessions = [each.count(len(PROMPT) + 2) for each in ends]
+        assert sum(num_sessions) == number
+        assert [len(replica.scored) for replica in replicas] == num_sessions
+    await busy.leave()
 
 
 @pytest.mark.parametrize("stream", [False, True])
