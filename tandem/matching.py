@@ -73,27 +73,28 @@ class Grammars:
             InvalidArgument: the constraint cannot be served.
         """
         compiled = self._compiled(constraint, eos_token_ids)
-        return Matcher(compiled.deep_copy(), constraint, self._tokenizer(eos_token_ids).vocab_size)
+        return Matcher(compiled.deep_copy(), constraint, eos_token_ids, self._tokenizer(eos_token_ids).vocab_size)
 
     def _read(self, eos_token_ids: tuple[int, ...]) -> LLTokenizer:
         return LLTokenizer(self._definition, eos_token=list(eos_token_ids) or None)
 
     def _compile(self, constraint: Constraint, eos_token_ids: tuple[int, ...]) -> LLMatcher:
         compiled = LLMatcher(self._tokenizer(eos_token_ids), _grammar(constraint), log_level=0, limits=_LIMITS)
-        # The lexer is built with the first mask, and may prove too large only then.
-        if not compiled.is_error():
-            compiled.compute_bitmask()
         if compiled.is_error():
             raise _refusal(constraint, compiled.get_error())
+        _mask(compiled, eos_token_ids, constraint)  # the lexer is built with the first mask, and may prove too large
         return compiled
 
 
 class Matcher:
     """Follows one text under its constraint, and looks ahead along trees of candidates. Belongs to one thread."""
 
-    def __init__(self, matcher: LLMatcher, constraint: Constraint, vocab_size: int) -> None:
+    def __init__(
+        self, matcher: LLMatcher, constraint: Constraint, eos_token_ids: tuple[int, ...], vocab_size: int
+    ) -> None:
         self._matcher = matcher
         self._constraint = constraint
+        self._eos_token_ids = eos_token_ids
         self._vocab_size = vocab_size
         self._followed: list[int] = []
 
@@ -101,7 +102,7 @@ class Matcher:
         """Moves to the text whose generated tokens are ``token_ids``, by way of what it shares with the last one.
 
         Raises:
-            InvalidArgument: the text breaks the constraint.
+            InvalidArgument: the text breaks the constraint, or that turned out too complex to be followed.
         """
         known = self._followed
         if token_ids[: len(known)] != known:
@@ -146,23 +147,39 @@ class Matcher:
             num_taken = self._take([tokens[at] for at in ahead])
             path += ahead[:num_taken]
             if num_taken == len(ahead) and not (path and self._matcher.stop_reason() == "EndOfSentence"):
-                mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-                masks[place] = mask[: masks.shape[1]]
+                masks[place] = _mask(self._matcher, self._eos_token_ids, self._constraint)[: masks.shape[1]]
         self._matcher.rollback(len(path))
-        if self._matcher.is_error():
-            raise _refusal(self._constraint, self._matcher.get_error())
         return masks
 
     def _take(self, token_ids: list[int]) -> int:
         """Goes on along tokens as far as they may stand there; returns how many."""
         known = next((i for i, token in enumerate(token_ids) if token >= self._vocab_size), len(token_ids))
-        return self._matcher.try_consume_tokens(token_ids[:known]) if known else 0
+        num_taken = self._matcher.try_consume_tokens(token_ids[:known]) if known else 0
+        if self._matcher.is_error():
+            raise _refusal(self._constraint, self._matcher.get_error())
+        return num_taken
 
 
 def _num_shared(one: list[int], other: list[int]) -> int:
     """How many leading items two lists have in common."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))
+
+
+def _mask(matcher: LLMatcher, eos_token_ids: tuple[int, ...], constraint: Constraint) -> Bitmask:
+    """What may come next, [bytes].
+
+    A matcher that has reached its limits allows an end token and says nothing of it: were that taken, the text would
+    end before it matches.
+
+    Raises:
+        InvalidArgument: the limits are reached.
+    """
+    mask = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+    may_end = any(mask[token >> 3] >> (token & 7) & 1 for token in eos_token_ids if token >> 3 < len(mask))
+    if may_end and not matcher.is_accepting():
+        raise _refusal(constraint, matcher.get_error() or "it is too complex")
+    return mask
 
 
 def _grammar(constraint: Constraint) -> str:
