@@ -116,7 +116,8 @@ class Decoding:
         if self.sampling.constraint is not None:
             kind = self.sampling.constraint.kind
             if self.ignore_eos:
-                raise InvalidArgument(f"ignore_eos cannot be served with {kind}: nothing follows a text that matches")
+                why = f"ignore_eos cannot be served with {kind}: nothing follows a text that matches"
+                raise InvalidArgument(why, "ignore_eos")
             if not self.eos_token_ids:
                 raise InvalidArgument(f"{kind} cannot be served: this model has no end token to end a text with", kind)
 
