@@ -29,10 +29,7 @@ _REASONS: dict[FinishReason, pb.FinishReason] = {
     "length": pb.FINISH_REASON_LENGTH,
     "cancelled": pb.FINISH_REASON_CANCELLED,
 }
-_UNSERVED = (
-    "grammar_id",
-    "cache_salt",
-)
+_UNSERVED = ("cache_salt",)
 _OPTIONAL = ("draft_length", "beam_width", "threshold", "temperature", "top_k", "top_p", "min_p", "seed", "max_tokens")
 
 Response = TypeVar("Response", pb.GenerateResponse, pb.ResumeResponse)
@@ -156,6 +153,9 @@ def decode_options(request: pb.GenerateRequest) -> Options:
         "logit_bias": _decode_bias(request),
         "num_top_log_probs": request.num_top_log_probs,
     }
+    if request.HasField("constraint"):
+        constraint = codec.decode_constraint(request.constraint)
+        given[constraint.kind] = constraint.source
     return cast(Options, always | given)
 
 

@@ -18,7 +18,7 @@ from orchestrator.restoring import extended
 from orchestrator.session import Session, Surroundings
 from tandem.decoding.methods import method
 from tandem.decoding.rng import DRAWING_VERSION
-from tandem.decoding.values import MAX_TOKENS, Fence, RunningDigest, Speculation
+from tandem.decoding.values import MAX_TOKENS, Decoding, Fence, RunningDigest, Speculation
 from tandem.errors import (
     Cancelled,
     InvalidArgument,
@@ -28,6 +28,7 @@ from tandem.errors import (
     Unavailable,
 )
 from tandem.generation import Options
+from tandem.matching import check_constraint
 from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
 from tandem.rpc.status import code_of
 from tandem.telemetry import logger
@@ -35,7 +36,7 @@ from tandem.telemetry import logger
 LONG_TEXT = 4_000
 """Characters from which a prompt is tokenised in another thread, so that nobody else waits for it."""
 
-ANY_MODEL = Limits(vocab_size=1 << 32, max_positions=2 * MAX_TOKENS, eos_token_ids=())
+ANY_MODEL = Limits(vocab_size=1 << 32, max_positions=2 * MAX_TOKENS, eos_token_ids=(0,))
 
 FIRST_ANSWER_SECONDS = 2.0
 PLACEMENT_SECONDS = 5.0
@@ -96,14 +97,17 @@ class Sessions:
                 RETRY_AFTER_SECONDS,
             )
 
-    def check_options(self, options: Options) -> tuple[Speculation, tuple[str, ...]]:
-        """How is drafted and judged, and the stop strings. What no model could serve is refused, whatever is alive.
+    async def check_options(self, options: Options) -> tuple[Decoding, tuple[str, ...]]:
+        """What they come to with any model, and the stop strings. What none could serve is refused, whatever is alive.
 
         Raises:
             InvalidArgument: an option cannot be served, by name.
         """
         stop = checked_stop(options.get("stop"))
-        return decoding_for(options, 1, ANY_MODEL, self._defaults).speculation, stop
+        wanted = decoding_for(options, 1, ANY_MODEL, self._defaults)
+        if wanted.sampling.constraint is not None:
+            await asyncio.to_thread(check_constraint, wanted.sampling.constraint)
+        return wanted, stop
 
     async def start(self, request: GenerationRequest) -> Session:
         """A new session, not yet written anywhere: all of the request has been found servable.
@@ -113,10 +117,10 @@ class Sessions:
         """
         self.admit()
         options = request.options
-        speculation, stop = self.check_options(options)
+        wanted, stop = await self.check_options(options)
         if not isinstance(request.prompt, str):
             checked_prompt(request.prompt, ANY_MODEL)
-        drafted = not method(speculation.method).target_only
+        drafted = not method(wanted.speculation.method).target_only
         limits = await self.limits(drafted)
         prompt = checked_prompt(
             await self.tokens(request.prompt, add_special_tokens=request.add_special_tokens), limits

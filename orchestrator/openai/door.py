@@ -76,7 +76,7 @@ class OpenAIDoor:
         body = await read_request(request, CompletionRequest)
         served = self._check_model(body)
         if body.max_tokens == 0:
-            self._sessions.check_options(body.options | Options(max_tokens=None))
+            await self._sessions.check_options(body.options | Options(max_tokens=None))
             echoes = Echoes(self._scoring, self._tokenizer, body.logprobs, is_all=True)
             return EchoOnly(echoes, body, served, arrived)
         asked = Asked(body.prompt, body.num_choices, body.options, body.seed)

@@ -17,7 +17,7 @@ from tandem.decoding.warp import Candidates, Support, Warps, warp
 from tandem.engine.residents import Residents
 from tandem.engine.text import TextSequence
 from tandem.engine.tree_model import Row
-from tandem.errors import RowFailed
+from tandem.errors import RowFailed, TandemError
 
 _ROOT = np.array([-1])
 _ROOT_JOINT = np.zeros(1)
@@ -44,7 +44,7 @@ class Growth:
         self.drafting = drafting
         self.num_top = num_top
         self.depth_wanted = text.decoding.speculation.draft_length  # less once drafting has stopped early
-        self.failed: RowFailed | None = None
+        self.failed: TandemError | None = None
         self.frontier: Ids = _ROOT  # the nodes of the last layer
         self.frontier_joint: Floats = _ROOT_JOINT
         self._tokens: list[Ids] = []
@@ -163,7 +163,7 @@ class _Layout:
 def grow(residents: Residents, growths: Sequence[Growth]) -> None:
     """Grows every tree to its wanted depth, or to where its drafting stops early, which may be before the first layer.
 
-    A text whose logits are not finite is marked failed, and no other.
+    A text whose logits are not finite, or whose constraint cannot be followed, is marked failed, and no other.
 
     Raises:
         OutOfKV: the texts do not fit together.
@@ -199,6 +199,8 @@ def _grow_layer(residents: Residents, layout: _Layout, depth: int) -> None:
     num_top = max(growth.num_top for growth in growths)
     candidates = residents.candidates(rows, layout.warps.width, [growth.text for growth in growths], num_top)
     _fail_where_not_finite(layout, candidates)
+    for growth in growths:
+        growth.failed = growth.failed or growth.text.broken
     support = warp(candidates, layout.warps)
     _stop_where_unsure(layout, support, depth)
     noise = layout.keys.noise(layout.places[layout.depths.index(depth)], support.ids)

@@ -10,17 +10,21 @@ import torch
 from tandem.decoding.most_probable import MostProbable
 from tandem.decoding.warp import Candidates
 from tandem.engine.adjusting import Deltas
+from tandem.engine.masking import Mask
 from tandem.engine.readout import top_candidates
 
 
-def candidates_with_top(logits: torch.Tensor, width: int, deltas: Deltas | None, num_top: int) -> Candidates:
-    """`top_candidates`, and the `num_top` most probable tokens of each row before `deltas` are added.
+def candidates_with_top(
+    logits: torch.Tensor, width: int, deltas: Deltas | None, mask: Mask | None, num_top: int
+) -> Candidates:
+    """`top_candidates`, and the `num_top` most probable tokens of each row before `deltas` and `mask`.
 
     Args: `logits` `[rows, vocab]`. A vocabulary of fewer than `num_top` tokens is told whole.
     """
     num_top = min(num_top, logits.shape[1])
-    if deltas is not None:
-        return replace(top_candidates(logits, width, deltas), top=most_probable(top_candidates(logits, num_top)))
+    if deltas is not None or mask is not None:
+        found = top_candidates(logits, width, deltas, mask)
+        return replace(found, top=most_probable(top_candidates(logits, num_top)))
     found = top_candidates(logits, max(width, num_top))
     top = most_probable(found)
     return replace(

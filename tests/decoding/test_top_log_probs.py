@@ -9,6 +9,7 @@ from tandem.decoding.methods import METHODS
 from tandem.decoding.values import Decoding, Outcome, Sampling, Speculation
 from tandem.errors import InvalidArgument
 from tests.support.decode import decode_rounds, decoding_of
+from tests.support.language import EOS, LONGEST, constraint, grammars
 from tests.support.tabular import random_tables
 
 TABLES = random_tables(seed=8)
@@ -53,6 +54,36 @@ def test_they_are_the_targets_own_with_every_method(name: str, temperature: floa
                 assert [value for _, value in top] == pytest.approx([value for _, value in found])
                 assert dict(top).get(token, log_prob) == log_prob, "one token, one number"
                 text.append(token)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_constraint_does_not_change_them(name: str) -> None:
+    sampling = Sampling(1.0, 4, 0.97, constraint=constraint(), presence_penalty=0.5)
+    decodings = [
+        decoding_of(
+            sampling,
+            Speculation(name, 3, 3, 0.3),
+            seed,
+            prompt_length=len(PROMPT),
+            eos_token_ids=(EOS,),
+            num_top_log_probs=seed % 6,
+        )
+        for seed in range(12)
+    ]
+    num_forbidden = 0
+    for decoding, rounds in zip(
+        decodings, decode_rounds(TABLES, PROMPT, LONGEST + 1, decodings, grammars()), strict=True
+    ):
+        text, count = list(PROMPT), decoding.num_top_log_probs
+        for _, outcome in rounds:
+            assert len(outcome.top_log_probs) == (len(outcome.token_ids) if count else 0)
+            for token, top in zip(outcome.token_ids, outcome.top_log_probs, strict=False):
+                found = expected(text, count)
+                assert [each for each, _ in top] == [each for each, _ in found]
+                assert [value for _, value in top] == pytest.approx([value for _, value in found])
+                num_forbidden += token not in dict(top)
+                text.append(token)
+    assert num_forbidden > 0
 
 
 def test_the_text_is_the_same_whether_they_are_asked_for_or_not() -> None:

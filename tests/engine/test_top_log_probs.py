@@ -12,6 +12,7 @@ from tandem.decoding.methods import METHODS
 from tandem.decoding.values import Decoding, Outcome, Proposal, Sampling, Speculation
 from tandem.engine.adjusting import Deltas
 from tandem.engine.engine import Engine
+from tandem.engine.masking import Mask
 from tandem.engine.most_probable import candidates_with_top
 from tandem.engine.proposer import Proposer
 from tandem.engine.readout import top_candidates
@@ -62,9 +63,11 @@ def test_they_are_the_librarys_own(name: str, sampling: Sampling, make_engine: C
 def test_the_candidates_beside_them_are_those_without(width: int, num_top: int) -> None:
     logits = torch.randint(0, 5, (7, 40), generator=torch.Generator().manual_seed(1)).bfloat16()
     deltas = Deltas(np.array([[0.0, 0.0, 3.0], [1.0, 39.0, 7.0], [3.0, 0.5, -9.0]]))
+    mask = Mask(np.array([0, 4]), np.packbits(np.arange(80).reshape(2, 40) % 3 > 0, axis=1, bitorder="little"))
     own = top_candidates(logits, num_top)
-    for given in (None, deltas):
-        found, alone = candidates_with_top(logits, width, given, num_top), top_candidates(logits, width, given)
+    for added, forbidden in ((None, None), (deltas, None), (None, mask), (deltas, mask)):
+        found = candidates_with_top(logits, width, added, forbidden, num_top)
+        alone = top_candidates(logits, width, added, forbidden)
         np.testing.assert_array_equal(found.ids, alone.ids)
         np.testing.assert_array_equal(found.logits, alone.logits)
         np.testing.assert_array_equal(found.model_logits, alone.model_logits)
