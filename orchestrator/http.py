@@ -50,11 +50,14 @@ class HttpServer:
         """
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            bound = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except OSError as error:
             raise InvalidArgument(
                 f"cannot listen on {host}:{port} for HTTP: {os.strerror(error.errno or 0)}; choose another --http-port"
             ) from None
+        # asyncio turns Nagle's algorithm off only for sockets that say they are TCP, and accepted ones are as this one.
+        # With it, an answer's second write waits 40 ms for the client to acknowledge the first.
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=bound.detach())
         reachable = socket.gethostname() if host in ("0.0.0.0", "::") else host
         shown = f"[{reachable}]" if ":" in reachable else reachable
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
