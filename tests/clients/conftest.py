@@ -1,4 +1,4 @@
-"""The tiny pair, which has a chat template, served by a whole stack."""
+"""The tiny pair, which has a chat template, served by a whole stack; orchestrators whose replicas follow a script."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.running import Up, running
+from tests.orchestrator.conftest import stage, tokenizer, tokenizer_folder
+
+__all__ = ["stack", "stage", "tokenizer", "tokenizer_folder"]
 
 
 @pytest.fixture(scope="session")
