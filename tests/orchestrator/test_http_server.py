@@ -1,9 +1,11 @@
-"""The HTTP server's connections."""
+"""The HTTP server's connections: how soon they answer, and how many there may be."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from typing import Any, cast
 
 import pytest
@@ -36,3 +38,14 @@ async def test_small_writes_are_sent_at_once(host: str) -> None:
         assert found == [1]
     finally:
         await server.close()
+
+
+def test_as_many_connections_are_allowed_as_the_system_lets_this_user_have() -> None:
+    code = (
+        "import resource\nfrom orchestrator.open_files import allow_many\n"
+        "most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))\n"
+        "allow_many()\n"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
