@@ -52,8 +52,10 @@ class Block:
     seconds_per_token: float
     """After the first, mean over streams."""
     tokens_per_second: float
-    processor_seconds_per_token: float
-    """Of the orchestrator."""
+    served_seconds_per_token: float
+    """Processor time of the orchestrator."""
+    read_seconds_per_token: float
+    """Processor time of this process."""
 
 
 def main(
@@ -133,17 +135,20 @@ class _Run:
             mine = range(number, len(self._prompts), self._concurrency)
             return [await ask(self._prompts[index], self._options | Options(seed=index)) for index in mine]
 
-        busy, began = self._busy(), time.perf_counter()
+        processes = (self._orchestrator, psutil.Process())
+        busy, began = [_busy(process) for process in processes], time.perf_counter()
         found = await asyncio.gather(*(client(number) for number in range(self._concurrency)))
-        seconds, busy = time.perf_counter() - began, self._busy() - busy
-        reads = [read for one in found for read in one]
-        tokens = sum(read.num_tokens for read in reads)
-        per_token = float(np.mean([(read.last - read.first) / (read.num_tokens - 1) for read in reads]))
-        return Block(per_token, tokens / seconds, busy / tokens)
+        seconds = time.perf_counter() - began
+        served, read = (_busy(process) - before for process, before in zip(processes, busy, strict=True))
+        reads = [one for many in found for one in many]
+        tokens = sum(one.num_tokens for one in reads)
+        per_token = float(np.mean([(one.last - one.first) / (one.num_tokens - 1) for one in reads]))
+        return Block(per_token, tokens / seconds, served / tokens, read / tokens)
 
-    def _busy(self) -> float:
-        times = self._orchestrator.cpu_times()
-        return times.user + times.system
+
+def _busy(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _print(measured: dict[str, list[Block]]) -> None:
@@ -151,7 +156,8 @@ def _print(measured: dict[str, list[Block]]) -> None:
     for label, name, scale in (
         ("ms a token after the first", "seconds_per_token", 1e3),
         ("tokens/s", "tokens_per_second", 1.0),
-        ("orchestrator's processor ms a token", "processor_seconds_per_token", 1e3),
+        ("processor ms a token, orchestrator", "served_seconds_per_token", 1e3),
+        ("processor ms a token, this process", "read_seconds_per_token", 1e3),
     ):
         grpc, http = (np.array([getattr(block, name) for block in measured[way]]) for way in ("gRPC", "HTTP"))
         found = estimate(ratio, http, grpc)
