@@ -8,6 +8,7 @@ import socket
 from typing import Any, cast
 
 import pytest
+from openai import AsyncOpenAI
 
 from orchestrator.openai import answering
 from tests.orchestrator.conftest import Stage
@@ -35,6 +36,10 @@ async def test_a_stream_that_waits_says_that_it_is_there(stage: Stage, monkeypat
     comments = [block for block in blocks[:-1] if not block.startswith("data: ")]
     assert len(comments) >= 3
     assert set(comments) == {": keep-alive"}
+    async with AsyncOpenAI(base_url=f"{door.url}/v1", api_key="none", max_retries=0) as api:
+        stream = await api.completions.create(model="scripted-verify", prompt=[5, 6, 7], max_tokens=4, stream=True)
+        read = "".join([chunk.choices[0].text async for chunk in stream])
+    assert read == "".join(event["choices"][0]["text"] for event in told)
 
 
 async def test_a_client_that_never_reads_takes_no_more_than_a_buffer(stage: Stage) -> None:
