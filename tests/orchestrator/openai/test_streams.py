@@ -75,3 +75,21 @@ async def test_a_client_that_never_reads_takes_no_more_than_a_buffer(stage: Stag
     events = [json.loads(line[6:]) for line in answer.splitlines() if line.startswith(b"data: {")]
     assert "".join(event["choices"][0]["text"] for event in events) == text
     assert b"data: [DONE]" in answer
+
+
+async def test_streams_that_ended_or_were_left_leave_no_task_behind(stage: Stage) -> None:
+    door = await open_door(stage)
+    assert (await door.complete(stream=True)).status == 200
+    before = {task.get_name() for task in asyncio.all_tasks()}
+    door.draft.round_seconds = 0.02
+    left = [await door.connect(stream=True) for _ in range(10)]
+    for connection in left:
+        await connection.event()
+    ended = await asyncio.gather(*(door.complete(stream=True) for _ in range(10)))
+    assert {answer.events[-1] for answer in ended} == {"[DONE]"}
+    running = {task.get_name() for task in asyncio.all_tasks()} - before
+    assert "keeps an event stream alive" in running
+    for connection in left:
+        await connection.leave()
+    kinds = ("answer over HTTP", "client of an answer", "keeps an event stream alive", "text ", "leave ")
+    await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith(kinds)])
