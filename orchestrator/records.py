@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from tandem.decoding.constraint import Constraint
 from tandem.decoding.stats import RunningUsage
 from tandem.decoding.values import DIGEST_BYTES, Decoding, Fence, Outcome, Sampling, Speculation
 from tandem.errors import DataLoss
@@ -182,11 +183,14 @@ def load_setup(content: bytes) -> Setup:
         fields = json.loads(content)
         decoding = fields.pop("decoding")
         sampling = decoding.pop("sampling")
-        # Records from before biases were served have none.
+        # Records from before biases and constraints were served have none.
         biases = tuple((token, bias) for token, bias in sampling.pop("logit_bias", ()))
+        constraint = sampling.pop("constraint", None)
         return Setup(
             decoding=Decoding(
-                sampling=Sampling(**sampling, logit_bias=biases),
+                sampling=Sampling(
+                    **sampling, logit_bias=biases, constraint=None if constraint is None else Constraint(**constraint)
+                ),
                 speculation=Speculation(**decoding.pop("speculation")),
                 eos_token_ids=tuple(decoding.pop("eos_token_ids")),
                 **decoding,

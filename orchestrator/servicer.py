@@ -25,7 +25,6 @@ _REASONS: dict[FinishReason, pb.FinishReason] = {
     "cancelled": pb.FINISH_REASON_CANCELLED,
 }
 _UNSERVED = (
-    "grammar_id",
     "num_top_log_probs",
     "cache_salt",
 )
@@ -141,6 +140,9 @@ def decode_options(request: pb.GenerateRequest) -> Options:
         "frequency_penalty": request.frequency_penalty,
         "logit_bias": _decode_bias(request),
     }
+    if request.HasField("constraint"):
+        constraint = codec.decode_constraint(request.constraint)
+        given[constraint.kind] = constraint.source
     return cast(Options, always | given)
 
 

@@ -28,6 +28,7 @@ from tandem.errors import (
     Unavailable,
 )
 from tandem.generation import Options
+from tandem.matching import check_constraint
 from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
 from tandem.rpc.status import code_of
 from tandem.telemetry import logger
@@ -35,7 +36,7 @@ from tandem.telemetry import logger
 LONG_TEXT = 4_000
 """Characters from which a prompt is tokenised in another thread, so that nobody else waits for it."""
 
-ANY_MODEL = Limits(vocab_size=1 << 32, max_positions=2 * MAX_TOKENS, eos_token_ids=())
+ANY_MODEL = Limits(vocab_size=1 << 32, max_positions=2 * MAX_TOKENS, eos_token_ids=(0,))
 
 FIRST_ANSWER_SECONDS = 2.0
 PLACEMENT_SECONDS = 5.0
@@ -106,10 +107,12 @@ class Sessions:
         options = request.options
         stop = checked_stop(options.get("stop"))
         # What no model could serve is refused at once, whatever is alive.
-        speculation = decoding_for(options, 1, ANY_MODEL, self._defaults).speculation
+        wanted = decoding_for(options, 1, ANY_MODEL, self._defaults)
+        if wanted.sampling.constraint is not None:
+            await asyncio.to_thread(check_constraint, wanted.sampling.constraint)
         if not isinstance(request.prompt, str):
             checked_prompt(request.prompt, ANY_MODEL)
-        drafted = not method(speculation.method).target_only
+        drafted = not method(wanted.speculation.method).target_only
         limits = await self._limits(drafted)
         prompt = checked_prompt(await self._tokens(request), limits)
         decoding = decoding_for(options, len(prompt), limits, self._defaults)

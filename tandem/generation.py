@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from tandem.decoding.stats import Usage
 from tandem.decoding.values import Outcome, StageTimings
@@ -41,6 +41,14 @@ class Options(TypedDict, total=False):
     """Taken from the logit of each token as often as it was generated before, -2 to 2; 0 is off."""
     logit_bias: Mapping[int, float] | None
     """Token id -> what is added to its logit, -100 (as good as never) to 100 (as good as always); at most 1024."""
+    json_schema: str | Mapping[str, Any] | None
+    """The text is JSON that this schema describes. One of this, ``grammar`` and ``regex`` at most; not with
+    ``ignore_eos``.
+    """
+    grammar: str | None
+    """The text is one of this grammar, written in llguidance's dialect of Lark."""
+    regex: str | None
+    """The whole text matches this expression."""
     seed: int | None
     """Fixes every draw, 0 to 2**64 - 1; chosen by the server, and returned, unless given."""
     max_tokens: int | None

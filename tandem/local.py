@@ -24,6 +24,7 @@ from tandem.engine.proposer import DraftSequence, Proposer
 from tandem.engine.verifier import Verifier, VerifySequence
 from tandem.errors import ModelRefused, TandemError
 from tandem.generation import FinishReason, Generation, Options, Part, Round
+from tandem.matching import Grammars
 from tandem.models import shipped
 from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
 from tandem.tokenization import Tokenizer
@@ -72,7 +73,9 @@ class LocalDecoder:
         self._meter: EnergyMeter | None = None
         with contextlib.suppress(NotMeasured):
             self._meter = meter_of(models, powercap_root)
-        self._verifier, self._proposer = Verifier(engines[0], self._meter), Proposer(engines[1], self._meter)
+        grammars = Grammars.of_model(names[0], self._limits.eos_token_ids)
+        self._verifier = Verifier(engines[0], self._meter, grammars)
+        self._proposer = Proposer(engines[1], self._meter, grammars)
 
     def generate(self, prompt: str | Sequence[int], **options: Unpack[Options]) -> Generation:
         """Generates one text; arguments as :meth:`tandem.Client.generate`.

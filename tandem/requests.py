@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tandem.decoding.constraint import KINDS, Constraint
 from tandem.decoding.methods import Method, method
 from tandem.decoding.values import MAX_TOKENS, Decoding, Sampling, Speculation
 from tandem.errors import InvalidArgument
@@ -71,6 +73,7 @@ def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defau
         _given(options.get("presence_penalty"), standard.presence_penalty),
         _given(options.get("frequency_penalty"), standard.frequency_penalty),
         _checked_bias(options.get("logit_bias") or {}, limits),
+        constraint_of(options),
     )
     return Decoding(
         sampling,
@@ -90,6 +93,21 @@ def _checked_bias(logit_bias: Mapping[int, float], limits: Limits) -> tuple[tupl
                 f"logit_bias names token {token}; expected an id from 0 to {limits.vocab_size - 1}", "logit_bias"
             )
     return tuple(logit_bias.items())
+
+
+def constraint_of(options: Options) -> Constraint | None:
+    """What the text must match; whether that makes sense is for :func:`tandem.matching.check_constraint` to say.
+
+    Raises:
+        InvalidArgument: there is more than one, or one is too long.
+    """
+    given = [kind for kind in KINDS if options.get(kind) is not None]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise InvalidArgument(f"{' and '.join(given)} were given; a text is held to one of them", given[1])
+    source = options[given[0]]
+    return Constraint(given[0], source if isinstance(source, str) else json.dumps(source))
 
 
 def _given(value: _Value | None, default: _Value) -> _Value:

@@ -51,7 +51,7 @@ class Judge:
         metrics: VerifyMetrics,
     ) -> None:
         self._hosted = hosted
-        self._verifier = Verifier(hosted.model, hosted.meter)
+        self._verifier = Verifier(hosted.model, hosted.meter, hosted.grammars)
         self._limits = limits
         self._outlet = outlet
         self._metrics = metrics

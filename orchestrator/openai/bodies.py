@@ -8,18 +8,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from orchestrator.openai.unserved import check_served, unserved
+from orchestrator.openai.body import Body
+from orchestrator.openai.constraining import ResponseFormat, Source, StructuredOutputs
+from orchestrator.openai.unserved import unserved
 from tandem.decoding.methods import METHODS
 from tandem.decoding.values import MAX_BEAM_WIDTH, MAX_BIASES, MAX_DRAFT_LENGTH
 from tandem.generation import Options
@@ -28,18 +26,6 @@ from tandem.requests import MAX_STOP_CHARACTERS, MAX_STOPS
 MAX_CHOICES = 128
 """Texts of one request: prompts × n."""
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
-
-
-class Body(BaseModel):
-    """Base: frozen, strict, no field it does not know."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="after")
-    @classmethod
-    def _check_served(cls, value: Any, info: ValidationInfo) -> Any:
-        check_served(cls.model_fields[info.field_name or ""], value)
-        return value
 
 
 class Speculative(Body):
@@ -133,6 +119,9 @@ class Sampled(Body):
     stop: Annotated[list[str], BeforeValidator(_strings, json_schema_input_type=_Stops)] | None = Field(
         None, description="a string, or up to 16, before which the text ends"
     )
+    response_format: ResponseFormat | None = Field(None, description="JSON that a schema describes, or any text")
+    structured_outputs: StructuredOutputs | None = Field(None, description="what the text must match")
+    grammar: Source | None = Field(None, description="a Lark grammar that the text must match")
     ignore_eos: bool | None = Field(None, description="passes over end tokens")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -145,12 +134,14 @@ class Sampled(Body):
     prompt_cache_key: str | None = Field(None, description="decides nothing")
 
     repetition_penalty: Any = unserved(1)
-    response_format: Any = unserved({"type": "text"})
 
     @model_validator(mode="after")
     def _check(self) -> Sampled:
         if self.stream_options is not None and not self.stream:
             raise PydanticCustomError("stream_options", "stream_options is given without stream; leave it out")
+        if len(given := list(self._constraints())) > 1:
+            what = "{one} and {other} are given; a text is held to one of them"
+            raise PydanticCustomError(given[1], what, {"one": given[0], "other": given[1]})
         return self
 
     @property
@@ -172,7 +163,7 @@ class Sampled(Body):
     def options(self) -> Options:
         """As the session layer takes them, without the seed."""
         speculative = self.speculative or _DEFAULT
-        return Options(
+        unconstrained = Options(
             method=speculative.method,
             draft_length=speculative.num_speculative_tokens,
             beam_width=speculative.beam_width,
@@ -188,3 +179,13 @@ class Sampled(Body):
             stop=self.stop,
             ignore_eos=bool(self.ignore_eos),
         )
+        return unconstrained | next(iter(self._constraints().values()), Options())
+
+    def _constraints(self) -> dict[str, Options]:
+        """What the text must match, by the parameter that says so."""
+        said = {
+            "response_format": self.response_format.options if self.response_format else Options(),
+            "structured_outputs": self.structured_outputs.options if self.structured_outputs else Options(),
+            "grammar": Options(grammar=self.grammar) if self.grammar else Options(),
+        }
+        return {name: options for name, options in said.items() if options}

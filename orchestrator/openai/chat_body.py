@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.openai.bodies import Body, Sampled
+from orchestrator.openai.bodies import Sampled
+from orchestrator.openai.body import Body
 from orchestrator.openai.unserved import unserved
 
 MAX_MESSAGES = 4096

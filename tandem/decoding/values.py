@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from tandem.decoding.constraint import Constraint
 from tandem.errors import InvalidArgument
 
 Ids = npt.NDArray[np.int64]
@@ -38,7 +39,8 @@ def _require(condition: bool, message: str) -> None:
 class Sampling:
     """How next-token distributions are warped, and the draws' seed.
 
-    In this order: penalties and bias, which adjust the logits of single tokens; temperature; top-k; top-p; min-p.
+    In this order: penalties and bias, which adjust the logits of single tokens; the constraint, which forbids tokens;
+    temperature; top-k; top-p; min-p.
     ``top_k=0``, ``top_p=1`` and ``min_p=0`` are off, as are penalties of 0; ``temperature=0`` is greedy.
     """
 
@@ -53,6 +55,8 @@ class Sampling:
     """Taken from the logit of each token that was generated before, as often as it was."""
     logit_bias: tuple[tuple[int, float], ...] = ()
     """(token id, what is added to its logit), each token once."""
+    constraint: Constraint | None = None
+    """What the generated text must match."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.temperature <= 10, f"temperature is {self.temperature}; expected 0 (greedy) to 10")
@@ -106,7 +110,16 @@ class Decoding:
     ignore_eos: bool = False
     trace: bool = False
     prompt_length: int = 0
-    """Number of leading tokens that were given, not generated: penalties pass them over."""
+    """Number of leading tokens that were given, not generated: penalties and constraint pass them over."""
+
+    def __post_init__(self) -> None:
+        if self.sampling.constraint is not None:
+            kind = self.sampling.constraint.kind
+            if self.ignore_eos:
+                why = f"ignore_eos cannot be served with {kind}: nothing follows a text that matches"
+                raise InvalidArgument(why, "ignore_eos")
+            if not self.eos_token_ids:
+                raise InvalidArgument(f"{kind} cannot be served: this model has no end token to end a text with", kind)
 
     def end_index(self, token_ids: Sequence[int]) -> int | None:
         """Index of the first of ``token_ids`` that ends the text, or None."""

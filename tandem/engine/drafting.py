@@ -16,7 +16,7 @@ from tandem.decoding.warp import Candidates, Support, Warps, warp
 from tandem.engine.residents import Residents
 from tandem.engine.text import TextSequence
 from tandem.engine.tree_model import Row
-from tandem.errors import RowFailed
+from tandem.errors import RowFailed, TandemError
 
 _ROOT = np.array([-1])
 _ROOT_JOINT = np.zeros(1)
@@ -39,7 +39,7 @@ class Growth:
         self.text = text
         self.drafting = drafting
         self.depth_wanted = text.decoding.speculation.draft_length  # less once drafting has stopped early
-        self.failed: RowFailed | None = None
+        self.failed: TandemError | None = None
         self.frontier: Ids = _ROOT  # the nodes of the last layer
         self.frontier_joint: Floats = _ROOT_JOINT
         self._tokens: list[Ids] = []
@@ -143,7 +143,7 @@ class _Layout:
 def grow(residents: Residents, growths: Sequence[Growth]) -> None:
     """Grows every tree to its wanted depth, or to where its drafting stops early, which may be before the first layer.
 
-    A text whose logits are not finite is marked failed, and no other.
+    A text whose logits are not finite, or whose constraint cannot be followed, is marked failed, and no other.
 
     Raises:
         OutOfKV: the texts do not fit together.
@@ -178,6 +178,8 @@ def _grow_layer(residents: Residents, layout: _Layout, depth: int) -> None:
     rows = [growth.row() for growth in growths]
     candidates = residents.candidates(rows, layout.warps.width, [growth.text for growth in growths])
     _fail_where_not_finite(layout, candidates)
+    for growth in growths:
+        growth.failed = growth.failed or growth.text.broken
     support = warp(candidates, layout.warps)
     _stop_where_unsure(layout, support, depth)
     noise = layout.keys.noise(layout.places[layout.depths.index(depth)], support.ids)

@@ -13,6 +13,7 @@ from tandem.engine.batch import BatchPlan, Feed
 from tandem.engine.families import attention_shape
 from tandem.engine.kv_pool import KVPool
 from tandem.engine.loading import LoadedModel, ModelIdentity
+from tandem.engine.masking import Mask
 from tandem.engine.readout import top_candidates
 from tandem.engine.sequence import Sequence
 from tandem.engine.tree_model import CachedSequence, Row
@@ -62,8 +63,8 @@ class Engine:
             sequence.close()
 
     def candidates(self, rows: abc.Sequence[Row], width: int) -> Candidates:
-        """`forward`, and the `width` highest adjusted logits of each token asked for. Raises: as `forward` does."""
-        return top_candidates(self.forward(rows), width, Deltas.of(rows))
+        """`forward`, and the `width` highest adjusted, allowed logits of each token asked for. Raises: as `forward`."""
+        return top_candidates(self.forward(rows), width, Deltas.of(rows), Mask.of(rows))
 
     def forward(self, rows: abc.Sequence[Row]) -> torch.Tensor:
         """Feed every row's tokens, write their KV, and return the logits that were asked for, as the model gives them.
@@ -146,6 +147,8 @@ class Engine:
                 raise InvalidArgument(f"row {index}: its adjustment is not of the logits that it asks for")
             if len(adjusted) and not (adjusted.min() >= 0 and adjusted.max() < self.vocab_size):
                 raise InvalidArgument(f"row {index}: an adjusted id is outside the vocabulary of {self.vocab_size}")
+        if row.allowed is not None and len(row.allowed) != len(row.logits_at):
+            raise InvalidArgument(f"row {index}: it does not say what is allowed at each of the logits it asks for")
         try:
             tree = sequence.tree.extended(row.parents)
         except InvalidArgument as error:

@@ -9,19 +9,27 @@ from tandem.decoding.values import Decoding, Sampling
 from tandem.decoding.warp import Candidates
 from tandem.engine.text import TextSequence, prefill
 from tandem.engine.tree_model import Row, TreeModel
-from tandem.errors import OutOfKV
+from tandem.errors import InvalidArgument, OutOfKV
+from tandem.matching import Grammars, Matcher
 
 
 class Residents:
     """Open texts, least recently used first. A text that loses its KV loses time, never its place."""
 
-    def __init__(self, model: TreeModel) -> None:
+    def __init__(self, model: TreeModel, grammars: Grammars | None = None) -> None:
+        """Without ``grammars``, texts with a constraint are refused."""
         self.model = model
+        self._grammars = grammars
         self._texts: OrderedDict[int, TextSequence] = OrderedDict()
 
     def open(self, token_ids: Sequence[int], decoding: Decoding, warped: Sampling) -> TextSequence:
-        """Admits a text, without any KV yet; ``warped`` is how this model's distributions are warped for it."""
-        text = TextSequence(self.model.open(), token_ids, decoding, warped)
+        """Admits a text, without any KV yet; ``warped`` is how this model's distributions are warped for it.
+
+        Raises:
+            InvalidArgument: its constraint cannot be served.
+        """
+        matcher = self._matcher(decoding)
+        text = TextSequence(self.model.open(), token_ids, decoding, warped, matcher)
         self._texts[id(text)] = text
         return text
 
@@ -57,6 +65,14 @@ class Residents:
             except OutOfKV:
                 if not self._evict(texts):
                     raise
+
+    def _matcher(self, decoding: Decoding) -> Matcher | None:
+        constraint = decoding.sampling.constraint
+        if constraint is None:
+            return None
+        if self._grammars is None:
+            raise InvalidArgument(f"{constraint.kind} cannot be served: the model has no tokenizer", constraint.kind)
+        return self._grammars.matcher(constraint, decoding.eos_token_ids)
 
     def _evict(self, needed: Sequence[TextSequence]) -> bool:
         """Takes the KV of the text that was used least recently and is not needed now; False when there is none."""

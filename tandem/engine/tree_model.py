@@ -12,6 +12,7 @@ from typing import Protocol
 from tandem.decoding.adjusting import Adjustment
 from tandem.decoding.values import Ids
 from tandem.decoding.warp import Candidates
+from tandem.matching import Bitmask
 
 
 class CachedSequence(Protocol):
@@ -45,6 +46,7 @@ class Row:
     parents: Ids  # [n], among the sequence's unsettled nodes, those of this row last; -1 is the last settled position
     logits_at: Ids  # [k], which of the n tokens' logits are asked for
     adjustment: Adjustment | None = None  # of the k logits, before the highest are chosen
+    allowed: Bitmask | None = None  # which tokens may be chosen at each of the k places; None is all
 
 
 class TreeModel(Protocol):
@@ -66,7 +68,7 @@ class TreeModel(Protocol):
     def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
         """Runs one forward pass, and returns the ``width`` highest logits wherever the rows ask, in row order.
 
-        They are chosen once the rows' adjustments have been added.
+        They are chosen once the rows' adjustments have been added, and what they do not allow has become -inf.
 
         Raises:
             OutOfKV: no blocks are free; nothing was changed.

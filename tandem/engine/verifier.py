@@ -31,6 +31,7 @@ from tandem.engine.residents import Residents
 from tandem.engine.text import TextSequence
 from tandem.engine.tree_model import TreeModel
 from tandem.errors import OutOfKV, RowFailed, TandemError
+from tandem.matching import Grammars
 
 VerifySequence = TextSequence
 
@@ -49,17 +50,17 @@ class _Work:
 class Verifier:
     """Judges with a model. All calls come from the thread that owns the model."""
 
-    def __init__(self, model: TreeModel, meter: EnergyMeter | None = None) -> None:
-        """Without a meter nothing is measured."""
+    def __init__(self, model: TreeModel, meter: EnergyMeter | None = None, grammars: Grammars | None = None) -> None:
+        """Without a meter nothing is measured; without grammars, constraints are refused."""
         self.model = model
         self._metered = MeteredModel(model, meter) if meter is not None else None
-        self._residents = Residents(self._metered or model)
+        self._residents = Residents(self._metered or model, grammars)
 
     def open(self, token_ids: Sequence[int], decoding: Decoding) -> VerifySequence:
         """Begins a text.
 
         Raises:
-            InvalidArgument: the method is unknown.
+            InvalidArgument: the method is unknown, or the constraint cannot be served.
         """
         chosen, sampling = method(decoding.speculation.method), decoding.sampling
         return self._residents.open(token_ids, decoding, unsharpened(sampling) if chosen.unsharpened else sampling)
@@ -150,6 +151,8 @@ class Verifier:
     def _judge_one(item: _Work, finite: Flags, rounds: Rounds, index: int) -> Judged:
         if not finite.all():
             raise RowFailed("the target model's logits are not finite for this text; it was not judged")
+        if item.text.broken is not None:
+            raise item.text.broken
         judgement = item.method.judgement(item.text.decoding.speculation)
         return judgement.judge(item.proposal, rounds.target(index), rounds.draws(index))
 

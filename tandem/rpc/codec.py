@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from tandem.decoding.constraint import KINDS, Constraint
 from tandem.decoding.values import (
     DIGEST_BYTES,
     MAX_BIASES,
@@ -109,12 +110,12 @@ def encode_sampling(value: Sampling) -> pb.Sampling:
         presence_penalty=value.presence_penalty,
         frequency_penalty=value.frequency_penalty,
         logit_bias=[pb.LogitBias(token_id=token, bias=bias) for token, bias in value.logit_bias],
+        constraint=encode_constraint(value.constraint),
     )
 
 
 def decode_sampling(message: pb.Sampling) -> Sampling:
-    """`Sampling` from a message; what the contract has room for and nobody serves yet is refused by name."""
-    _require(not message.grammar_id, "grammar_id is not served by this version")
+    """`Sampling` from a message."""
     return Sampling(
         message.temperature,
         message.top_k,
@@ -124,7 +125,20 @@ def decode_sampling(message: pb.Sampling) -> Sampling:
         message.presence_penalty,
         message.frequency_penalty,
         decode_logit_bias(message.logit_bias),
+        decode_constraint(message.constraint) if message.HasField("constraint") else None,
     )
+
+
+def encode_constraint(value: Constraint | None) -> pb.Constraint | None:
+    """`Constraint` as a message."""
+    return None if value is None else pb.Constraint(**{value.kind: value.source})
+
+
+def decode_constraint(message: pb.Constraint) -> Constraint:
+    """`Constraint` from a message."""
+    kind = message.WhichOneof("kind")
+    _require(kind is not None, f"a constraint is empty; expected one of {', '.join(KINDS)}")
+    return Constraint(kind, getattr(message, kind))
 
 
 def decode_logit_bias(entries: Collection[pb.LogitBias]) -> tuple[tuple[int, float], ...]:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
+from tandem.decoding.constraint import KINDS
 from tandem.errors import InvalidArgument
 from tandem.generation import FinishReason, Options, Part, Round, Usage
-from tandem.rpc.codec import decode_outcome
+from tandem.requests import constraint_of
+from tandem.rpc.codec import decode_outcome, encode_constraint
 from tandem.v1 import generation_pb2 as pb
 
 FINISH_REASONS: Mapping[int, FinishReason] = {
@@ -40,8 +42,12 @@ def encode_request(prompt: str | Sequence[int], options: Options) -> pb.Generate
             elif name == "logit_bias":
                 for token, bias in dict(cast(Mapping[int, float], value or {})).items():
                     request.logit_bias.add(token_id=token, bias=bias)
-            elif value is not None:
+            elif value is not None and name not in KINDS:
                 setattr(request, name, value)
+    with _named("json_schema"):
+        constraint = encode_constraint(constraint_of(options))
+    if constraint is not None:
+        request.constraint.CopyFrom(constraint)
     return request
 
 

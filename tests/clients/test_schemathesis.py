@@ -29,6 +29,12 @@ LONGEST = 64
 NOT_CHECKED = "positive_data_acceptance"
 """No schema tells what a model can hold, or which fields exclude each other: a right request may be refused."""
 
+CONFIGURATION = """
+[checks.negative_data_rejection]
+expected-statuses = [400, 404, 405, 413]
+"""
+"""How wrong requests may be refused: by itself it would not take a body that is too large for one."""
+
 
 def next_token(token_ids: Sequence[int]) -> int:
     """Texts that end soon, though not at once."""
@@ -46,6 +52,7 @@ async def test_no_request_breaks_the_server_or_gets_an_answer_that_the_document_
     served = await stage.orchestrator([verify], [draft], tokenizer=str(tmp_path / "model"), max_sessions=8)
     url = served.service.ready_fields()["http"]
 
+    (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--no-color"]
     command += ["--phases", "examples,coverage,fuzzing", "--mode", "all", "--max-examples", str(EXAMPLES)]
     command += ["--seed", "1", "--generation-database", "none", "--exclude-checks", NOT_CHECKED]

@@ -13,6 +13,7 @@ import redis.asyncio as redis
 
 from orchestrator.records import KvReference, SessionRecord, Setup, dump_setup, load_setup
 from orchestrator.session_store import Lifetimes, SessionStore, keys_of
+from tandem.decoding.constraint import Constraint
 from tandem.decoding.values import Decoding, Fence, Outcome, RoundName, RunningDigest, Sampling, Speculation
 from tandem.errors import DataLoss, InvalidArgument, NotFound, Stale, Unavailable
 from tests.support.redis_server import RedisServer
@@ -90,11 +91,12 @@ async def test_a_session_is_read_as_it_was_written(store: SessionStore) -> None:
 def test_what_adjusts_logits_is_kept_and_records_from_before_it_was_served_are_read() -> None:
     setup = new_record().setup
     sampling = Sampling(seed=5, presence_penalty=0.5, frequency_penalty=-1.5, logit_bias=((7, -100.0), (3, 0.1)))
+    sampling = replace(sampling, constraint=Constraint("regex", "naïve|\n"))
     adjusted = replace(setup, decoding=replace(setup.decoding, sampling=sampling, prompt_length=3))
     assert load_setup(dump_setup(adjusted).encode()) == adjusted
     former = json.loads(dump_setup(setup))
     del former["decoding"]["prompt_length"]
-    for name in ("presence_penalty", "frequency_penalty", "logit_bias"):
+    for name in ("presence_penalty", "frequency_penalty", "logit_bias", "constraint"):
         del former["decoding"]["sampling"][name]
     assert load_setup(json.dumps(former).encode()) == setup
     with pytest.raises(DataLoss):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tandem.decoding.constraint import KINDS, Constraint
 from tandem.decoding.values import (
     EMPTY_TREE,
     Decoding,
@@ -43,6 +44,7 @@ samplings = st.builds(
     frequency_penalty=st.floats(-2, 2),
     logit_bias=st.dictionaries(ids, st.floats(-100, 100), max_size=5).map(lambda given: tuple(given.items())),
 )
+constraints = st.builds(Constraint, st.sampled_from(KINDS), st.text(st.characters(codec="utf-8"), min_size=1))
 speculations = st.builds(
     Speculation,
     method=st.sampled_from(["mtad", "coupled", "autoregressive"]),
@@ -96,6 +98,12 @@ def outcomes(draw: st.DrawFn) -> Outcome:
         draft_joules=draw(joules),
         verify_joules=draw(joules),
     )
+
+
+@given(samplings, constraints)
+def test_constraints(sampling: Sampling, constraint: Constraint) -> None:
+    held = replace(sampling, constraint=constraint)
+    assert codec.decode_sampling(codec.encode_sampling(held)) == held
 
 
 @given(decodings)

@@ -94,7 +94,7 @@ class TabularModel:
             assert isinstance(sequence, TabularSequence)
             contexts += sequence.read(row.token_ids.tolist(), row.parents.tolist(), row.logits_at.tolist())
         last_but_one, last = np.array(contexts, np.int64).reshape(-1, 2).T
-        if any(row.adjustment is not None for row in rows):
+        if any(row.adjustment is not None or row.allowed is not None for row in rows):
             return self._adjusted(rows, width, last_but_one, last)
         return Candidates(
             self._ids[last_but_one, last, :width],
@@ -103,7 +103,7 @@ class TabularModel:
         )
 
     def _adjusted(self, rows: Sequence[Row], width: int, last_but_one: Ids, last: Ids) -> Candidates:
-        """As without adjustments, of a table in which each row has its own."""
+        """As without adjustments and constraints, of a table in which each row has its own."""
         given = self._logits[last_but_one, last]
         logits = given.copy()
         start = 0
@@ -111,6 +111,9 @@ class TabularModel:
             stop = start + len(row.logits_at)
             if row.adjustment is not None:
                 logits[start:stop, row.adjustment.token_ids] += row.adjustment.deltas
+            if row.allowed is not None:
+                bits = np.unpackbits(row.allowed, axis=1, bitorder="little")[:, : self.vocab_size]
+                logits[start:stop][bits == 0] = -np.inf
             start = stop
         ids = np.argsort(-logits, axis=1, kind="stable")[:, :width]
         ranked, unadjusted = (np.take_along_axis(each, ids, axis=1) for each in (logits, given))
