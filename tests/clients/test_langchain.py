@@ -121,6 +121,20 @@ def test_what_is_set_decides_the_text(url: str) -> None:
     assert len(told) == 16
 
 
+def test_an_answer_of_a_schema_is_read_into_it(url: str) -> None:
+    schema = {
+        "title": "Answer",
+        "type": "object",
+        "properties": {"sure": {"type": "boolean"}, "grade": {"enum": ["good", "bad"]}},
+        "required": ["sure", "grade"],
+        "additionalProperties": False,
+    }
+    found = chat(url, max_tokens=60).with_structured_output(schema, method="json_schema").invoke(TALK)
+    assert isinstance(found, dict)
+    assert found["sure"] in (True, False)
+    assert found["grade"] in ("good", "bad")
+
+
 def test_speculation_is_set_by_an_extra_field(url: str) -> None:
     for given, method in (({"method": "mmtad", "num_speculative_tokens": 2}, "mmtad"), (False, "autoregressive")):
         said = chat(url, extra_body={"speculative": given}).invoke(TALK)
