@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from orchestrator.http import HttpServer, application
 from orchestrator.metrics import Metrics
-from orchestrator.openai.door import OpenAIDoor
+from orchestrator.openai.door import OpenAIDoor, no_such_route
 from orchestrator.openai.served import ServedModel
 from orchestrator.placement import Placement, accepted
 from orchestrator.playground.door import Playground
@@ -66,7 +66,7 @@ class Orchestrator:
         if settings.playground:
             self._playground = Playground(self._sessions, tokenizer, settings.defaults, self._served)
             routes += self._playground.routes()
-        app = application(registry, self._why_not_ready, routes)
+        app = application(registry, self._why_not_ready, routes, no_such_route)
         self._http = HttpServer(app, settings.host, settings.http_port)
         self._instance_id = secrets.token_hex(8)
         self._lifecycle: Lifecycle = "starting"

@@ -17,7 +17,7 @@ from tandem.generation import Options
 _Value = TypeVar("_Value")
 
 _DEFAULT_MAX_TOKENS = 256
-_MAX_STOPS, _MAX_STOP_CHARACTERS = 16, 256
+MAX_STOPS, MAX_STOP_CHARACTERS = 16, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +148,12 @@ def checked_stop(stop: str | Sequence[str] | None) -> tuple[str, ...]:
         InvalidArgument: there are too many, or one is empty or too long.
     """
     strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if len(strings) > _MAX_STOPS:
-        raise InvalidArgument(f"{len(strings)} stop strings were given; at most {_MAX_STOPS} are accepted", "stop")
+    if len(strings) > MAX_STOPS:
+        raise InvalidArgument(f"{len(strings)} stop strings were given; at most {MAX_STOPS} are accepted", "stop")
     for string in strings:
-        if not 1 <= len(string) <= _MAX_STOP_CHARACTERS:
+        if not 1 <= len(string) <= MAX_STOP_CHARACTERS:
             raise InvalidArgument(
-                f"a stop string has {len(string)} characters; expected 1 to {_MAX_STOP_CHARACTERS}", "stop"
+                f"a stop string has {len(string)} characters; expected 1 to {MAX_STOP_CHARACTERS}", "stop"
             )
     return strings
 

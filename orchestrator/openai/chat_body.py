@@ -16,6 +16,13 @@ from tandem.decoding.values import MAX_TOP_LOG_PROBS
 MAX_MESSAGES = 4096
 
 
+class TextPart(Body):
+    """A part of a message's content."""
+
+    type: Literal["text"]
+    text: str
+
+
 def _content(value: Any) -> Any:
     """Text, or text parts as one text, a line each."""
     if not isinstance(value, list):
@@ -37,7 +44,7 @@ class ChatMessage(Body):
     """A message. An answer of this door can be given back as it came."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_content, json_schema_input_type=str | list[dict[str, str]])]
+    content: Annotated[str, BeforeValidator(_content, json_schema_input_type=str | list[TextPart])]
     name: Any = unserved()
     refusal: Any = unserved()
     annotations: Any = unserved([])

@@ -15,6 +15,16 @@ MAX_TEXT_CHARACTERS = 4 * MAX_TOKENS
 
 Prompt = str | tuple[int, ...]
 
+_Text = Annotated[str, Field(min_length=1)]
+_Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+_Given = (
+    _Text
+    | _Ids
+    | Annotated[list[_Text], Field(min_length=1, max_length=MAX_CHOICES)]
+    | Annotated[list[_Ids], Field(min_length=1, max_length=MAX_CHOICES)]
+)
+"""As the schema tells it; `_prompts` checks it."""
+
 
 def _prompts(value: Any) -> tuple[Prompt, ...]:
     """By hand, because a union of lists would try a million ids as texts first."""
@@ -45,7 +55,7 @@ class CompletionRequest(Sampled):
 
     prompt: Annotated[
         tuple[Prompt, ...],
-        PlainValidator(_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
+        PlainValidator(_prompts, json_schema_input_type=_Given),
     ] = Field(description="text, token ids, or a list of either")
     best_of: int | None = Field(None, description="n, or left out: choices are not ranked")
     max_tokens: int | None = Field(

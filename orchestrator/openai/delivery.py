@@ -88,8 +88,10 @@ class Streamed(Delivery):
         self._include_usage = include_usage
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = EventStream(scope, receive, send)
+        async with EventStream(scope, receive, send) as stream:
+            await self._stream(stream)
 
+    async def _stream(self, stream: EventStream) -> None:
         async def tell(text: Text, piece: Piece | None) -> None:
             await stream.begin()
             if piece is None:  # a prompt may have megabytes of log-probabilities

@@ -67,7 +67,7 @@ class OpenAIDoor:
             Route("/models", answering(self._models)),
             Route("/models/{model:path}", answering(self._model)),
         ]
-        v1 = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
+        v1 = Starlette(routes=routes, exception_handlers={HTTPException: no_such_route})
         v1.router.redirect_slashes = False
         return [Mount("/v1", _NamedRequests(v1)), Route("/openapi.json", self._openapi)]
 
@@ -151,7 +151,8 @@ class OpenAIDoor:
         return Model(id=served.id, created=self._created, max_model_len=served.max_positions)
 
 
-async def _no_such_route(request: Request, error: Exception) -> Response:
+async def no_such_route(request: Request, error: Exception) -> Response:
+    """Answers a path, or a verb, that nobody serves."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     what = f"{request.method} {request.url.path} is not served; /openapi.json lists what is"
     headers = error.headers if isinstance(error, HTTPException) else None

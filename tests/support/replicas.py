@@ -26,6 +26,7 @@ from tandem.decoding.values import (
 from tandem.errors import TandemError
 from tandem.rpc import codec
 from tandem.rpc.log_probs_codec import encode_scores
+from tandem.rpc.server import SERVER_OPTIONS
 from tandem.rpc.status import refusal_of
 from tandem.v1 import draft_pb2, draft_pb2_grpc, types_pb2, verify_pb2, verify_pb2_grpc
 
@@ -94,7 +95,7 @@ class Replica:
         self._streams: set[asyncio.Task[Any]] = set()
 
     async def start(self, port: int = 0) -> None:
-        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self.register(self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
         await self._server.start()
@@ -180,8 +181,7 @@ class Replica:
                 run.moved.clear()
                 await run.moved.wait()
                 continue
-            if self.round_seconds:
-                await asyncio.sleep(self.round_seconds)
+            await self.pause(run)
             self.before_round(self.num_rounds)
             digest = RunningDigest(run.token_ids)
             name = RoundName(run.session_id, run.fence, len(run.token_ids), digest.value)
@@ -194,6 +194,11 @@ class Replica:
             number += 1
             if run.decoding.end_index(outcome.token_ids) is not None:
                 break
+
+    async def pause(self, run: Run) -> None:
+        """What a round takes."""
+        if self.round_seconds:
+            await asyncio.sleep(self.round_seconds)
 
     def made(self, run: Run, count: int, num_drafted: int) -> Outcome:
         text = list(run.token_ids)

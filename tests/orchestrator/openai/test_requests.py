@@ -250,6 +250,9 @@ async def test_paths_and_verbs_that_are_not_served_say_so(door: Door) -> None:
     answer = await door.get("/v1/completions")
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
     assert "/openapi.json" in answer.error["message"]
+    for path in ("/nothing", "/v1/models/two%0Alines"):  # a line end is not in the router's idea of a path
+        answer = await door.get(path)
+        assert (answer.status, answer.error["code"]) == (404, "not_found")
 
 
 async def test_a_model_without_a_template_points_to_completions(door: Door) -> None:
