@@ -134,8 +134,7 @@ class OpenAIDoor:
         echoes = Echoes(self._scoring, self._tokenizer, body.logprobs, is_all=False, target=target)
         # A prompt that is scored is shown by the tokens that are gone on from, any other as it was given.
         as_read = [text.session.prompt_token_ids for text in first]
-        found = await echoes.of(body.prompt if body.logprobs is None else as_read)
-        return [echo for echo in found for _ in range(body.num_choices)]
+        return await echoes.of(body.prompt if body.logprobs is None else as_read, body.num_choices)
 
     def _check_model(self, body: Sampled) -> ServedModel:
         return self._served() if body.model is None else self._check_name(body.model)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.openai.token_pieces import TokenPiece, alternatives_of, least
 from orchestrator.scoring import Scoring
+from tandem.decoding.values import check_top_entries
 from tandem.generation import Score
 from tandem.tokenization import Tokenizer
 
@@ -36,35 +37,48 @@ class Echoes:
         self._is_all = is_all
         self._target = target
 
-    async def of(self, prompts: Sequence[str | tuple[int, ...]]) -> list[Echo]:
-        """All of them, side by side.
+    async def of(self, prompts: Sequence[str | tuple[int, ...]], num_choices: int) -> list[Echo]:
+        """The prompt of each choice, of which there are so many a prompt.
 
         Raises:
-            TandemError: why the first one could not be scored.
+            TandemError: why the first one cannot be read or scored.
         """
+        if self._num_top is None and not self._is_all:
+            found = [Echo(each if isinstance(each, str) else await self._text(each), ()) for each in prompts]
+        else:
+            read = [await self._scoring.read(prompt, self._num_top or 0) for prompt in prompts]
+            if self._num_top is None:
+                texts = [each if isinstance(each, str) else await self._text(each) for each in prompts]
+                found = [Echo(*each) for each in zip(texts, read, strict=True)]
+            else:
+                # An answer holds every prompt as often as it has choices.
+                check_top_entries(sum(map(len, read)) * num_choices, max(1, self._num_top))
+                found = await self._scored(read, self._num_top)
+        return [echo for echo in found for _ in range(num_choices)]
+
+    async def _scored(self, prompts: Sequence[tuple[int, ...]], num_top: int) -> list[Echo]:
+        """All of them, side by side."""
+
+        async def one(prompt: tuple[int, ...]) -> Echo:
+            score = await self._scoring.score(prompt, num_top, target=self._target)
+            # Hundreds of tokens, with up to twenty others in the place of each: read where nobody waits for it.
+            return await asyncio.to_thread(self._spelt, score)
+
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(prompt), name="echo of a prompt") for prompt in prompts]
+                tasks = [group.create_task(one(prompt), name="echo of a prompt") for prompt in prompts]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _one(self, prompt: str | tuple[int, ...]) -> Echo:
-        if self._num_top is not None:
-            score = await self._scoring.score(prompt, self._num_top, target=self._target)
-            # Hundreds of tokens, with up to twenty others in the place of each: read where nobody waits for it.
-            return await asyncio.to_thread(self._scored, score)
-        if isinstance(prompt, str) and not self._is_all:
-            return Echo(prompt, ())
-        token_ids = await self._scoring.read(prompt)
-        text = prompt if isinstance(prompt, str) else await asyncio.to_thread(self._text, token_ids)
-        return Echo(text, token_ids)
+    async def _text(self, token_ids: tuple[int, ...]) -> str:
+        def read() -> str:
+            stream = self._tokenizer.stream()
+            return stream.push(token_ids) + (stream.flush() if self._is_all else "")
 
-    def _text(self, token_ids: tuple[int, ...]) -> str:
-        stream = self._tokenizer.stream()
-        return stream.push(token_ids) + (stream.flush() if self._is_all else "")
+        return await asyncio.to_thread(read)
 
-    def _scored(self, score: Score) -> Echo:
+    def _spelt(self, score: Score) -> Echo:
         """The prompt as its tokens spell it. What ends within a character is spelt with the token that completes it."""
         stream = self._tokenizer.stream()
         tokens: list[TokenPiece] = []

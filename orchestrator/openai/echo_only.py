@@ -44,7 +44,7 @@ class EchoOnly(WhileConnected):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, stream = self._body, EventStream(scope, receive, send)
         try:
-            echoes = await self._echoes.of(body.prompt)
+            echoes = await self._echoes.of(body.prompt, body.num_choices)
         except Exception as error:
             await stream.fail(error)
             return
@@ -71,12 +71,11 @@ class EchoOnly(WhileConnected):
         return [event.model_dump_json() for event in events]
 
     def _choices(self, echoes: Sequence[Echo]) -> tuple[CompletionShape, list[CompletionChoice]]:
-        count = self._body.num_choices
-        seeds = [seed for _ in echoes for seed in seeds_of(self._body.seed, count)]
-        shape = CompletionShape(self._body.logprobs, [echo for echo in echoes for _ in range(count)])
+        seeds = [seed for _ in self._body.prompt for seed in seeds_of(self._body.seed, self._body.num_choices)]
+        shape = CompletionShape(self._body.logprobs, echoes)
         done = Piece(finish_reason="length")
         return shape, [shape.whole(_Choice(index, seed), done) for index, seed in enumerate(seeds)]
 
     def _usage(self, echoes: Sequence[Echo], seed: int) -> Usage:
-        num_tokens = sum(len(echo.token_ids) for echo in echoes)
+        num_tokens = sum(len(echo.token_ids) for echo in echoes[:: self._body.num_choices])
         return usage_of_prompts(num_tokens, seed, time.monotonic() - self._arrived)

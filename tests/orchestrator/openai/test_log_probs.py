@@ -217,6 +217,18 @@ async def test_a_prompt_that_ends_within_a_character_is_completed_by_its_text(
             check_fits(alone)
 
 
+async def test_more_than_one_answer_can_hold_is_refused_before_anything_is_scored(stage: Stage) -> None:
+    verify = await stage.verify(max_positions=2000)
+    url = (await stage.orchestrator([verify])).service.ready_fields()["http"]
+    body = {"prompt": [5] * 1000, "n": 128, "echo": True, "logprobs": 20, "speculative": False}
+    for max_tokens in (0, 1):
+        answer = await ask(f"{url}/v1/completions", body | {"max_tokens": max_tokens})
+        assert (answer.status, answer.error["param"]) == (400, "logprobs")
+        assert "of 128000 tokens" in answer.error["message"]
+    assert not verify.scored
+    assert not verify.opened
+
+
 async def test_failures_of_scoring_are_errors_of_the_request(door: Door) -> None:
     fields: dict[str, Any] = {"echo": True, "logprobs": 1}
     for code, status in (
