@@ -26,6 +26,7 @@ class DraftService:
 
     role = "draft"
     grpc_name = "tandem.v1.DraftService"
+    interceptors = ()
 
     def __init__(
         self, load: Callable[[], HostedModel], tokenizer_digest: str, limits: Limits, registry: CollectorRegistry

@@ -14,16 +14,31 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
+from orchestrator.access.guard import Guard
+from orchestrator.access.http_edge import GuardedApp
 from tandem.errors import InvalidArgument
 
 BACKLOG = 512
 
 
 def application(
-    registry: CollectorRegistry, why_not_ready: Callable[[], Awaitable[str]], routes: Sequence[BaseRoute] = ()
-) -> Starlette:
-    """The application. ``why_not_ready`` is empty once requests can be served; ``routes`` are further doors."""
+    registry: CollectorRegistry,
+    why_not_ready: Callable[[], Awaitable[str]],
+    guard: Guard,
+    routes: Sequence[BaseRoute] = (),
+    open_paths: Sequence[str] = (),
+) -> ASGIApp:
+    """The application, behind the guard.
+
+    Args:
+        registry: the metrics, which operators may read.
+        why_not_ready: empty once requests can be served.
+        guard: asks who calls.
+        routes: further doors.
+        open_paths: those of their paths that ask for no key.
+    """
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -36,13 +51,14 @@ def application(
         return PlainTextResponse(f"{reason or 'ready'}\n", status_code=503 if reason else 200)
 
     own = [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
-    return Starlette(routes=[*own, *routes])
+    app = Starlette(routes=[*own, *routes])
+    return GuardedApp(app, guard, ["/healthz", "/readyz", *open_paths], ["/metrics"])
 
 
 class HttpServer:
     """Serves an application from `start` to `close`, as a task of this event loop."""
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
         """Binds at once; port 0 picks a free one.
 
         Raises:

@@ -177,7 +177,7 @@ class SessionStore:
         """
         answer = await self._run(scripts.END, session_id, self._lifetimes.resume_seconds, nonce, reason)
         if answer[0] == b"missing":
-            raise _no_such(session_id)
+            raise no_such(session_id)
 
     async def pause(self, session_id: str, fence: Fence) -> None:
         """Lets a session expire after ``resume_seconds`` unless somebody takes it up; nothing if it has moved on."""
@@ -213,7 +213,7 @@ class SessionStore:
         """
         answer = await self._run(scripts.READ, session_id)
         if answer[0] == b"missing":
-            raise _no_such(session_id)
+            raise no_such(session_id)
         schema, epoch, nonce, position, digest, setup, ended, stop, tokens, log_probs, rounds, joules = answer[1:13]
         if int(schema) != SCHEMA_VERSION:
             raise DataLoss(f"session {session_id} is stored in schema {int(schema)}; this side reads {SCHEMA_VERSION}")
@@ -277,12 +277,13 @@ def _references(fields: Sequence[bytes]) -> tuple[KvReference, ...]:
 def _check(answer: Sequence[bytes], session_id: str) -> None:
     match answer[0]:
         case b"missing":
-            raise _no_such(session_id)
+            raise no_such(session_id)
         case b"stale":
             raise Stale(f"session {session_id} is held by another owner, at epoch {int(answer[1])}")
         case b"ended":
             raise Stale(f"session {session_id} has ended ({answer[1].decode()})")
 
 
-def _no_such(session_id: str) -> NotFound:
+def no_such(session_id: str) -> NotFound:
+    """What is said of a session that is not there, or is not the caller's: the same."""
     return NotFound(f"there is no session {session_id}, or it has expired")

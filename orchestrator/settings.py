@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from orchestrator.access.principal import Allowance
 from orchestrator.session import Patience
 from orchestrator.session_store import Lifetimes
 from tandem.decoding.methods import method
@@ -42,6 +44,18 @@ class OrchestratorSettings(ServiceSettings):
         None, description="acceptance threshold, where a request does not say; the method's own if not given"
     )
 
+    api_keys: Path | None = Field(
+        None, description="file of API keys, one principal a line; read again when it changes; none: nobody is asked"
+    )
+    principal_max_sessions: int | None = Field(
+        None,
+        ge=1,
+        description="sessions of one principal generated at once, where its key does not say; no bound if not given",
+    )
+    principal_requests_per_minute: int | None = Field(
+        None, ge=1, description="calls of one principal a minute, where its key does not say; no bound if not given"
+    )
+
     max_sessions: int = Field(1024, ge=1, description="sessions generated at once; more are told to come back")
     session_ttl: int = Field(3600, ge=1, description="seconds until a session that does not move is forgotten")
     resume_ttl: int = Field(600, ge=1, description="seconds in which a session can be resumed after its stream ended")
@@ -67,6 +81,11 @@ class OrchestratorSettings(ServiceSettings):
         own = method(self.method).default_threshold
         threshold = own if self.threshold is None else self.threshold
         return Speculation(self.method, self.draft_length, self.beam_width, threshold)
+
+    @property
+    def allowance(self) -> Allowance:
+        """How much a principal may ask for, where nothing else is said of it."""
+        return Allowance(self.principal_max_sessions, self.principal_requests_per_minute)
 
     @property
     def lifetimes(self) -> Lifetimes:

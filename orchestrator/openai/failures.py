@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from starlette.responses import JSONResponse
 
+from orchestrator.access.quotas import LimitReached
 from orchestrator.openai.answers import ErrorAnswer, ErrorObject
 from tandem.errors import (
     Cancelled,
@@ -18,6 +19,7 @@ from tandem.errors import (
     Overloaded,
     Stale,
     TandemError,
+    Unauthenticated,
     Unavailable,
 )
 from tandem.rpc.status import retry_after_of
@@ -40,6 +42,8 @@ class _Row(NamedTuple):
 # Read downwards: the first class that fits.
 _TABLE = (
     _Row(InvalidArgument, 400, "invalid_request_error", "invalid_value"),
+    _Row(Unauthenticated, 401, "invalid_request_error", "invalid_api_key"),
+    _Row(LimitReached, 429, "rate_limit_error", "rate_limit_exceeded", again=True),
     _Row(Overloaded, 429, "rate_limit_error", "overloaded", again=True),
     _Row(OutOfKV, 429, "rate_limit_error", "out_of_kv", again=True),
     _Row(Unavailable, 503, "service_unavailable_error", "unavailable", again=True),
@@ -93,6 +97,8 @@ def error_response(error: BaseException) -> JSONResponse:
     status = error.status if isinstance(error, BadRequest) else row.status
     seconds = math.ceil(retry_after_of(error) or _RETRY_AFTER_SECONDS)
     headers = {"Retry-After": str(seconds)} if row.again else None
+    if isinstance(error, Unauthenticated):
+        headers = {"WWW-Authenticate": "Bearer"}
     return JSONResponse(error_answer(error).model_dump(), status, headers)
 
 

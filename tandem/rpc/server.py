@@ -7,13 +7,14 @@ health turns to NOT_SERVING, the service drains, the server stops; in all under 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -55,6 +56,10 @@ class Service(Protocol):
     @property
     def grpc_name(self) -> str:
         """Full name of its gRPC service, as health and reflection know it."""
+
+    @property
+    def interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
+        """What its calls pass first, beside what all services have."""
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its servicer. Called before `start`; Describe is answered from here on."""
@@ -108,7 +113,7 @@ async def serve(
     """
     log = logger("tandem.rpc")
     stopping = stop or asyncio.Event()
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=[*service.interceptors, ErrorInterceptor()], options=SERVER_OPTIONS)
     healthy = health.aio.HealthServicer()
     names = ("", service.grpc_name)
     for name in names:
@@ -243,6 +248,14 @@ class _Metrics:
         if self._httpd is not None:
             self._httpd.shutdown()
             self._httpd.server_close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _join(host: str, port: int) -> str:

@@ -16,6 +16,7 @@ from tandem.errors import (
     RowFailed,
     Stale,
     TandemError,
+    Unauthenticated,
     Unavailable,
 )
 from tandem.v1 import types_pb2
@@ -33,6 +34,7 @@ _TABLE: tuple[tuple[type[TandemError], grpc.StatusCode], ...] = (
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (Cancelled, grpc.StatusCode.CANCELLED),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (NotFound, grpc.StatusCode.NOT_FOUND),
     (Stale, grpc.StatusCode.FAILED_PRECONDITION),
     (DataLoss, grpc.StatusCode.DATA_LOSS),
