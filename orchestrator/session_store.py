@@ -66,6 +66,10 @@ class Lifetimes:
     """Once nobody follows it, or it has ended."""
 
 
+class Deleted(NotFound):
+    """The session was deleted on request, and is not to be written back."""
+
+
 class SessionStore:
     """Session records and their texts. Every method raises `Unavailable` when the store does not answer in time."""
 
@@ -208,12 +212,14 @@ class SessionStore:
         """A session, whole.
 
         Raises:
-            NotFound: no such session.
+            NotFound: no such session; `Deleted` where there was one until lately.
             DataLoss: what is stored does not fit together, or is of another schema version.
         """
         answer = await self._run(scripts.READ, session_id)
         if answer[0] == b"missing":
             raise no_such(session_id)
+        if answer[0] == b"deleted":
+            raise Deleted(str(no_such(session_id)))
         schema, epoch, nonce, position, digest, setup, ended, stop, tokens, log_probs, rounds, joules = answer[1:13]
         if int(schema) != SCHEMA_VERSION:
             raise DataLoss(f"session {session_id} is stored in schema {int(schema)}; this side reads {SCHEMA_VERSION}")
@@ -234,9 +240,15 @@ class SessionStore:
             raise DataLoss(f"session {session_id} has {len(record.token_ids)} of its {record.position} tokens")
         return record
 
-    async def delete(self, session_id: str) -> None:
-        """Forgets a session and its prompt at once; of an unknown one, nothing changes."""
-        await self._run(scripts.DELETE, session_id)
+    async def delete(self, session_id: str, nonce: bytes) -> None:
+        """Forgets a session, its prompt and its text at once, and ends it wherever it runs.
+
+        Raises:
+            NotFound: no such session.
+        """
+        answer = await self._run(scripts.DELETE, session_id, self._lifetimes.session_seconds, SCHEMA_VERSION, nonce)
+        if answer[0] == b"missing":
+            raise no_such(session_id)
 
     async def _run(self, script: scripts.Script, session_id: str, *args: Argument) -> list[bytes]:
         return await self._scripts.run(script, keys_of(session_id), args)

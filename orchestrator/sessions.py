@@ -179,6 +179,20 @@ class Sessions:
         """
         await self.find(session_id)
         await self._around.store.end(session_id, "cancelled", secrets.token_bytes(16))
+        self._interrupt(session_id)
+
+    async def delete(self, session_id: str) -> None:
+        """Ends a session, wherever it runs, and forgets its prompt and its text.
+
+        Raises:
+            NotFound: no such session of the caller's; operators may delete anybody's.
+        """
+        if not caller().is_operator:
+            await self.find(session_id)
+        await self._around.store.delete(session_id, secrets.token_bytes(16))
+        self._interrupt(session_id)
+
+    def _interrupt(self, session_id: str) -> None:
         for session in self._followed:
             if session.session_id == session_id:
                 session.interrupt(Cancelled("the session was cancelled"))

@@ -31,7 +31,7 @@ class Guard:
     ) -> None:
         """``default``: of those for whom nothing else is said."""
         self._credentials = credentials
-        self._anyone = Principal(ANYONE.name, default, is_operator=True)
+        self._anyone = Principal(ANYONE.name, default)
         self._quotas = quotas
         self._metrics = metrics
 

@@ -95,7 +95,7 @@ class Quotas:
         return use
 
     def _forget_those_at_rest(self) -> None:
-        """Forgets whom forgetting changes nothing for: without sessions, and silent for the minute a bucket fills in."""
+        """Forgets those for whom that changes nothing: without sessions, and silent while a bucket fills."""
         since = self._clock() - 60
         self._uses = {name: use for name, use in self._uses.items() if use.num_sessions or use.filled_at > since}
 

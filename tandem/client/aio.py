@@ -74,6 +74,14 @@ class AsyncClient:
         """
         await self._unary("Cancel", pb.CancelRequest(session_id=session_id))
 
+    async def delete(self, session_id: str) -> None:
+        """Ends a session and has its prompt and text forgotten at once.
+
+        Raises:
+            NotFound: there is no such session of this client's.
+        """
+        await self._unary("Delete", pb.DeleteRequest(session_id=session_id))
+
     async def describe(self) -> Description:
         """What an orchestrator serves."""
         return decode_description(await self._unary("Describe", types_pb2.DescribeRequest()))

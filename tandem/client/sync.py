@@ -95,6 +95,14 @@ class Client:
         """
         self._unary("Cancel", pb.CancelRequest(session_id=session_id))
 
+    def delete(self, session_id: str) -> None:
+        """Ends a session and has its prompt and text forgotten at once.
+
+        Raises:
+            NotFound: there is no such session of this client's.
+        """
+        self._unary("Delete", pb.DeleteRequest(session_id=session_id))
+
     def describe(self) -> Description:
         """What an orchestrator serves."""
         return decode_description(self._unary("Describe", types_pb2.DescribeRequest()))

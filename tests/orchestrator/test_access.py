@@ -12,7 +12,9 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+import redis.asyncio as redis
 
+from orchestrator.session_store import keys_of
 from tandem.api_keys import line_of, new_key
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import types_pb2
@@ -159,6 +161,7 @@ async def test_a_session_is_as_if_it_were_not_there_for_others(start: Any) -> No
         ("Resume", resume),
         ("Cancel", lambda name: pb.CancelRequest(session_id=name)),
         ("GetSession", lambda name: pb.GetSessionRequest(session_id=name)),
+        ("Delete", lambda name: pb.DeleteRequest(session_id=name)),
     ):
         refused = await failure(keyed.call(name, request(session_id), "bob"))
         unknown = await failure(keyed.call(name, request("nowhere"), "bob"))
@@ -249,8 +252,6 @@ async def test_calls_a_minute_are_bounded_by_principal(start: Any) -> None:
 
 
 async def test_what_is_stored_names_the_principal_and_no_key(start: Any, stage: Stage) -> None:
-    import redis.asyncio as redis
-
     keyed = await start()
     session_id = (await keyed.text()).started.session_id
     client = redis.from_url(stage.redis_url)
@@ -258,3 +259,37 @@ async def test_what_is_stored_names_the_principal_and_no_key(start: Any, stage: 
     await client.aclose()
     assert json.loads(record[b"setup"])["principal"] == "alice"
     assert keyed.keys["alice"].encode() not in b"".join([*record, *record.values()])
+
+
+async def test_a_session_can_be_deleted_while_it_runs(start: Any, stage: Stage) -> None:
+    """By its owner at another orchestrator: the one that runs it finds out, and does not write it back."""
+    keyed = await start()
+    keyed.draft.round_seconds = 0.05
+    call = keyed.generate(max_tokens=200)
+    session_id = (await call.read()).started.session_id
+    other = await stage.orchestrator([await stage.verify()], api_keys=keyed.file)
+    elsewhere = Keyed(other, keyed.file, keyed.keys, keyed.draft)
+    await elsewhere.call("Delete", pb.DeleteRequest(session_id=session_id))
+    message = last = await call.read()
+    while message:
+        last, message = message, await call.read()
+    assert last.finished.reason == pb.FINISH_REASON_CANCELLED
+    await asyncio.sleep(0.2)
+    client = redis.from_url(stage.redis_url)
+    assert await client.exists(*keys_of(session_id)) == 1
+    assert (await client.hget(keys_of(session_id)[0], "setup")) == b""
+    await client.aclose()
+    error = await failure(keyed.call("GetSession", pb.GetSessionRequest(session_id=session_id)))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_an_operator_deletes_anybodys_session_and_reads_none(start: Any) -> None:
+    keyed = await start()
+    session_id = (await keyed.text()).started.session_id
+    assert (
+        await failure(keyed.call("GetSession", pb.GetSessionRequest(session_id=session_id), "ops"))
+    ).code().name == ("NOT_FOUND")
+    await keyed.call("Delete", pb.DeleteRequest(session_id=session_id), "ops")
+    assert (await failure(keyed.call("GetSession", pb.GetSessionRequest(session_id=session_id)))).code().name == (
+        "NOT_FOUND"
+    )
