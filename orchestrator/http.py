@@ -16,29 +16,17 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from orchestrator.access.guard import Guard
-from orchestrator.access.http_edge import GuardedApp
+from orchestrator.https import server_context
 from tandem.errors import InvalidArgument
+from tandem.pem_files import PemFiles
 
 BACKLOG = 512
 
 
 def application(
-    registry: CollectorRegistry,
-    why_not_ready: Callable[[], Awaitable[str]],
-    guard: Guard,
-    routes: Sequence[BaseRoute] = (),
-    open_paths: Sequence[str] = (),
-) -> ASGIApp:
-    """The application, behind the guard.
-
-    Args:
-        registry: the metrics, which operators may read.
-        why_not_ready: empty once requests can be served.
-        guard: asks who calls.
-        routes: further doors.
-        open_paths: those of their paths that ask for no key.
-    """
+    registry: CollectorRegistry, why_not_ready: Callable[[], Awaitable[str]], routes: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """The application. ``why_not_ready`` is empty once requests can be served; ``routes`` are further doors."""
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -51,15 +39,14 @@ def application(
         return PlainTextResponse(f"{reason or 'ready'}\n", status_code=503 if reason else 200)
 
     own = [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
-    app = Starlette(routes=[*own, *routes])
-    return GuardedApp(app, guard, ["/healthz", "/readyz", *open_paths], ["/metrics"])
+    return Starlette(routes=[*own, *routes])
 
 
 class HttpServer:
     """Serves an application from `start` to `close`, as a task of this event loop."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
-        """Binds at once; port 0 picks a free one.
+    def __init__(self, app: ASGIApp, host: str, port: int, tls: PemFiles | None = None) -> None:
+        """Binds at once; port 0 picks a free one. ``tls``: the certificate shown to clients; None is plaintext.
 
         Raises:
             InvalidArgument: the port is taken, or the interface is not this machine's.
@@ -73,10 +60,12 @@ class HttpServer:
             ) from None
         reachable = socket.gethostname() if host in ("0.0.0.0", "::") else host
         shown = f"[{reachable}]" if ":" in reachable else reachable
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://{shown}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
         )
+        if tls is not None:
+            config.ssl_context_factory = lambda config, default: server_context(tls)
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
 

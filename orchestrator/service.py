@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from orchestrator.access.grpc_edge import GuardInterceptor
 from orchestrator.access.guard import Guard
+from orchestrator.access.http_edge import GuardedApp
 from orchestrator.access.key_file import KeyFile
 from orchestrator.access.quotas import Quotas
 from orchestrator.http import HttpServer, application
@@ -60,7 +61,7 @@ class Orchestrator:
         tokenizer = Tokenizer.from_pretrained(self._tokenizer_name)
         self._tokenizer = tokenizer
         self._store = SessionStore(settings.redis_url, settings.lifetimes)
-        self._placement = Placement(tokenizer, settings.verify, settings.draft)
+        self._placement = Placement(tokenizer, settings.verify, settings.draft, settings.open_tls())
         metrics = Metrics(registry)
         around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience)
         quotas = Quotas(metrics)
@@ -70,14 +71,16 @@ class Orchestrator:
         self._guard = Guard(key_files, allowance, quotas, metrics)
         template = ChatTemplate.from_pretrained(self._tokenizer_name)
         routes = OpenAIDoor(self._sessions, tokenizer, template, self._served).routes()
-        open_paths = ["/openapi.json"]
+        open_paths = ["/healthz", "/readyz", "/openapi.json"]
         self._playground = None
         if settings.playground:
             self._playground = Playground(self._sessions, tokenizer, settings.defaults, self._served)
             routes += self._playground.routes()
             open_paths += self._playground.open_paths
-        app = application(registry, self._why_not_ready, self._guard, routes, open_paths)
-        self._http = HttpServer(app, settings.host, settings.http_port)
+        app = GuardedApp(
+            application(registry, self._why_not_ready, routes), self._guard, open_paths, operator_paths=["/metrics"]
+        )
+        self._http = HttpServer(app, settings.host, settings.http_port, settings.open_public_tls())
         self._instance_id = secrets.token_hex(8)
         self._lifecycle: Lifecycle = "starting"
         self._log = logger("orchestrator")

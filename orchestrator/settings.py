@@ -13,6 +13,7 @@ from orchestrator.session_store import Lifetimes
 from tandem.decoding.methods import method
 from tandem.decoding.values import Speculation
 from tandem.errors import TandemError
+from tandem.pem_files import PemFiles
 from tandem.rpc.channel import check_address
 from tandem.settings import Addresses, ServiceSettings
 
@@ -44,6 +45,11 @@ class OrchestratorSettings(ServiceSettings):
         None, description="acceptance threshold, where a request does not say; the method's own if not given"
     )
 
+    public_tls_cert: Path | None = Field(
+        None,
+        description="certificate chain shown to clients, over gRPC and HTTP; with --public-tls-key, they speak TLS",
+    )
+    public_tls_key: Path | None = Field(None, description="its private key")
     api_keys: Path | None = Field(
         None, description="file of API keys, one principal a line; read again when it changes; none: nobody is asked"
     )
@@ -71,9 +77,19 @@ class OrchestratorSettings(ServiceSettings):
                 check_address(address)
         except TandemError as error:
             raise ValueError(str(error)) from None
+        if (self.public_tls_cert is None) != (self.public_tls_key is None):
+            raise ValueError("public_tls_cert and public_tls_key go together")
         if not self.verify:
             raise ValueError("verify names no address; expected host:port, several with commas between")
         return self
+
+    def open_public_tls(self) -> PemFiles | None:
+        """What is shown to clients; None: plaintext.
+
+        Raises:
+            InvalidArgument: a file cannot be used.
+        """
+        return PemFiles(None, self.public_tls_cert, self.public_tls_key) if self.public_tls_cert else None
 
     @property
     def defaults(self) -> Speculation:

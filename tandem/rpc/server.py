@@ -26,8 +26,10 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, start_http_server
 
 from tandem.errors import InvalidArgument, InvariantBroken, TandemError
+from tandem.pem_files import PemFiles
 from tandem.rpc.channel import MESSAGE_OPTIONS
 from tandem.rpc.interceptor import ErrorInterceptor
+from tandem.rpc.tls import server_credentials
 from tandem.telemetry import logger
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -93,6 +95,8 @@ class Listen:
     metrics_port: int | None = 0
     """None where the service itself answers /metrics and names it in `Service.ready_fields`."""
     ready_file: Path | None = None
+    tls: PemFiles | None = None
+    """The server's certificate, and of whom it asks one; None is plaintext."""
 
 
 async def serve(
@@ -121,7 +125,7 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     service.register(server)
     reflection.enable_server_reflection((service.grpc_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    address = _bind(server, listen.host, listen.port)
+    address = _bind(server, listen)
     metrics = _Metrics(registry, listen)
     restore = _on_signals(stopping.set)
     try:
@@ -203,7 +207,8 @@ def _on_signals(stop: Callable[[], None]) -> Callable[[], None]:
     return restore
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+def _bind(server: grpc.aio.Server, listen: Listen) -> str:
+    host, port = listen.host, listen.port
     taken = InvalidArgument(
         f"cannot listen on {_join(host, port)}: the port is taken, or the interface is not this machine's; "
         "choose another --port, or 0 for a free one"
@@ -211,7 +216,10 @@ def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
     try:
         if port:
             _try_port(host, port)
-        bound = server.add_insecure_port(_join(host, port))
+        if listen.tls is None:
+            bound = server.add_insecure_port(_join(host, port))
+        else:
+            bound = server.add_secure_port(_join(host, port), server_credentials(listen.tls))
     except (OSError, RuntimeError):
         raise taken from None
     if not bound:
