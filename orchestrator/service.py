@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 from orchestrator.access.grpc_edge import GuardInterceptor
 from orchestrator.access.guard import Guard
 from orchestrator.access.http_edge import GuardedApp
-from orchestrator.access.key_file import KeyFile
 from orchestrator.access.quotas import Quotas
 from orchestrator.http import HttpServer, application
 from orchestrator.metrics import Metrics
@@ -66,9 +65,7 @@ class Orchestrator:
         around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience)
         quotas = Quotas(metrics)
         self._sessions = Sessions(around, settings.defaults, settings.max_sessions, quotas)
-        allowance = settings.allowance
-        key_files = (KeyFile(settings.api_keys, allowance),) if settings.api_keys else ()
-        self._guard = Guard(key_files, allowance, quotas, metrics)
+        self._guard = Guard(settings.credentials(), settings.allowance, quotas, metrics)
         template = ChatTemplate.from_pretrained(self._tokenizer_name)
         routes = OpenAIDoor(self._sessions, tokenizer, template, self._served).routes()
         open_paths = ["/healthz", "/readyz", "/openapi.json"]

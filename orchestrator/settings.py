@@ -7,7 +7,10 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from orchestrator.access.guard import Credentials
+from orchestrator.access.key_file import KeyFile
 from orchestrator.access.principal import Allowance
+from orchestrator.access.tokens import Expected, Tokens
 from orchestrator.session import Patience
 from orchestrator.session_store import Lifetimes
 from tandem.decoding.methods import method
@@ -53,6 +56,11 @@ class OrchestratorSettings(ServiceSettings):
     api_keys: Path | None = Field(
         None, description="file of API keys, one principal a line; read again when it changes; none: nobody is asked"
     )
+    jwt_keys: Path | None = Field(
+        None, description="JWKS file of who signs tokens, which are then taken as keys are; read again when it changes"
+    )
+    jwt_audience: str = Field("", description="audience that a token must name")
+    jwt_issuer: str = Field("", description="issuer that a token must name")
     principal_max_sessions: int | None = Field(
         None,
         ge=1,
@@ -79,6 +87,8 @@ class OrchestratorSettings(ServiceSettings):
             raise ValueError(str(error)) from None
         if (self.public_tls_cert is None) != (self.public_tls_key is None):
             raise ValueError("public_tls_cert and public_tls_key go together")
+        if self.jwt_keys is not None and not (self.jwt_audience and self.jwt_issuer):
+            raise ValueError("jwt_keys takes jwt_audience and jwt_issuer: a token for somebody else must not do here")
         if not self.verify:
             raise ValueError("verify names no address; expected host:port, several with commas between")
         return self
@@ -102,6 +112,19 @@ class OrchestratorSettings(ServiceSettings):
     def allowance(self) -> Allowance:
         """How much a principal may ask for, where nothing else is said of it."""
         return Allowance(self.principal_max_sessions, self.principal_requests_per_minute)
+
+    def credentials(self) -> tuple[Credentials, ...]:
+        """How callers may say who they are; none: nobody is asked.
+
+        Raises:
+            InvalidArgument: a file cannot be used.
+        """
+        found: list[Credentials] = []
+        if self.api_keys is not None:
+            found.append(KeyFile(self.api_keys, self.allowance))
+        if self.jwt_keys is not None:
+            found.append(Tokens(self.jwt_keys, Expected(self.jwt_audience, self.jwt_issuer), self.allowance))
+        return tuple(found)
 
     @property
     def lifetimes(self) -> Lifetimes:
