@@ -93,6 +93,8 @@ class Link(ABC):
         return lease
 
     def _deliver(self, session_id: str, event: Judged | LeaseOver) -> None:
+        if isinstance(event, Judged) and self.description is not None:
+            codec.check_token_ids(event.outcome.token_ids, self.description.vocab_size, "an outcome")
         lease = self._leases.get(session_id)
         if lease is None:
             return  # it was released, and this is late

@@ -22,7 +22,7 @@ from tandem.errors import (
     Unauthenticated,
     Unavailable,
 )
-from tandem.rpc.status import retry_after_of
+from tandem.rpc.status import MAX_MESSAGE, retry_after_of
 
 CLIENT_CLOSED_REQUEST = 499
 """What proxies log for a request whose client has gone, or withdrew it."""
@@ -75,7 +75,11 @@ class UnknownModel(NotFound):
 def error_answer(error: BaseException) -> ErrorAnswer:
     """An error as OpenAI words it; without its text, which may hold anything, where it is not a `TandemError`."""
     row = _row(error)
-    message = str(error) if isinstance(error, TandemError) else "an unexpected failure; the service's log has it"
+    message = (
+        str(error)[:MAX_MESSAGE]
+        if isinstance(error, TandemError)
+        else "an unexpected failure; the service's log has it"
+    )
     code, param = row.code, None
     if isinstance(error, InvalidArgument):
         param = _NAMES.get(error.field, error.field) or None
