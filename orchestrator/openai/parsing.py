@@ -27,6 +27,9 @@ MAX_VALUES = 20_000
 MAX_NAME_CHARACTERS = 200
 """Of a parameter's name that is told back: it may be anything."""
 
+TEXTS = ("prompt", "messages", "stop")
+"""Parameters that are never quoted: errors end up in the logs of whoever sent them."""
+
 Asked = TypeVar("Asked", bound=Body)
 
 
@@ -113,5 +116,5 @@ def _explain(error: ValidationError, kind: type[Body]) -> BadRequest:
     if not first["loc"]:  # a check of several fields, whose type says which to change
         return BadRequest(message, str(first["type"]))
     given = json.dumps(first["input"], default=str)
-    shown = f" (got {given})" if len(given) <= 100 else ""
+    shown = f" (got {given})" if len(given) <= 100 and first["loc"][0] not in TEXTS else ""
     return BadRequest(f"{where}: {message[:1].lower()}{message[1:]}{shown}", where)
