@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 import redis.asyncio as redis
+import structlog
 
 from orchestrator.session_store import keys_of
 from tandem.api_keys import line_of, new_key
@@ -293,3 +294,42 @@ async def test_an_operator_deletes_anybodys_session_and_reads_none(start: Any) -
     assert (await failure(keyed.call("GetSession", pb.GetSessionRequest(session_id=session_id)))).code().name == (
         "NOT_FOUND"
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "warned"), [("0.0.0.0", False, 1), ("0.0.0.0", True, 0), ("127.0.0.1", False, 0)]
+)
+async def test_an_open_door_to_the_world_is_warned_of_once(
+    stage: Stage, tmp_path: Path, host: str, keys: bool, warned: int
+) -> None:
+    settings: dict[str, Any] = {"host": host}
+    if keys:
+        settings["api_keys"] = tmp_path / "api-keys"
+        settings["api_keys"].write_text(line_of("alice", new_key()))
+    with structlog.testing.capture_logs() as lines:
+        await stage.orchestrator([await stage.verify()], **settings)
+    assert len([line for line in lines if "no --api-keys" in line["event"]]) == warned
+
+
+async def test_where_nobody_is_asked_all_together_are_one_principal(stage: Stage) -> None:
+    served = await stage.orchestrator([await stage.verify()], principal_requests_per_minute=2)
+    for key in ("one", "two"):
+        metadata = (("authorization", f"Bearer {key}"),)
+        await served.stub.Describe(types_pb2.DescribeRequest(), metadata=metadata)
+    error = await failure(served.stub.Describe(types_pb2.DescribeRequest()))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert served.metric("limited_calls_total", principal="anyone", limit="requests") == 1
+
+
+async def test_a_stream_that_was_let_in_outlives_its_key(start: Any) -> None:
+    keyed = await start()
+    keyed.draft.round_seconds = 0.1
+    call = keyed.generate(max_tokens=80)
+    await call.read()
+    keyed.write(line_of("carol", new_key()))
+    await asyncio.sleep(1.1)
+    assert (await failure(keyed.call("Describe", types_pb2.DescribeRequest()))).code().name == "UNAUTHENTICATED"
+    message = last = await call.read()
+    while message:
+        last, message = message, await call.read()
+    assert last.finished.reason == pb.FINISH_REASON_LENGTH
