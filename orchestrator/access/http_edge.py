@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orchestrator.access.guard import REFUSED, Guard
 from orchestrator.access.principal import Principal, set_caller
 from orchestrator.openai.failures import error_response
+from orchestrator.openai.parsing import MAX_BODY_BYTES
 from tandem.errors import TandemError, Unauthenticated
 
 
@@ -24,13 +25,14 @@ class GuardedApp:
         self._operator_paths = frozenset(operator_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sets the caller of the task that goes on to handle the request, or refuses it with its body unread."""
+        """Sets the caller of the task that goes on to handle the request, or refuses it without a look at its body."""
         if scope["type"] == "http" and scope["path"] not in self._open_paths:
             given = [value for key, value in scope["headers"] if key == b"authorization"]
             try:
                 principal = self._guard.admit(given[0].decode("latin-1") if len(given) == 1 else None)
                 self._check_operator(principal, scope["path"])
             except TandemError as error:
+                await _discard(receive)
                 await error_response(error)(scope, receive, send)
                 return
             set_caller(principal)
@@ -39,3 +41,12 @@ class GuardedApp:
     def _check_operator(self, principal: Principal, path: str) -> None:
         if path in self._operator_paths and not (principal.is_operator or self._guard.is_open):
             raise Unauthenticated(REFUSED)
+
+
+async def _discard(receive: Receive) -> None:
+    """Throws a body away, as far as one may be long: its sender is to see the answer, and no reset."""
+    num_bytes, more = 0, True
+    while more and num_bytes <= MAX_BODY_BYTES:
+        message = await receive()
+        num_bytes += len(message.get("body", b""))
+        more = message.get("more_body", False)

@@ -333,3 +333,10 @@ async def test_a_stream_that_was_let_in_outlives_its_key(start: Any) -> None:
     while message:
         last, message = message, await call.read()
     assert last.finished.reason == pb.FINISH_REASON_LENGTH
+
+
+async def test_a_large_body_without_a_key_is_answered_and_not_cut(start: Any) -> None:
+    keyed = await start()
+    for megabytes in (1, 7):
+        answer = await keyed.http("/v1/completions", {"prompt": "x" * (megabytes << 20)}, who=None)
+        assert answer.status == 401
