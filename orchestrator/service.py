@@ -16,10 +16,11 @@ from orchestrator.access.http_edge import GuardedApp
 from orchestrator.access.quotas import Quotas
 from orchestrator.http import HttpServer, application
 from orchestrator.metrics import Metrics
-from orchestrator.openai.door import OpenAIDoor
+from orchestrator.openai.door import OpenAIDoor, no_such_route
 from orchestrator.openai.served import ServedModel
 from orchestrator.placement import Placement, accepted
 from orchestrator.playground.door import Playground
+from orchestrator.scoring import Scoring
 from orchestrator.servicer import GenerationServicer
 from orchestrator.session import Surroundings
 from orchestrator.session_store import SessionStore
@@ -65,19 +66,19 @@ class Orchestrator:
         around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience)
         quotas = Quotas(metrics)
         self._sessions = Sessions(around, settings.defaults, settings.max_sessions, quotas)
+        self._scoring = Scoring(self._sessions, self._placement, metrics)
         self._guard = Guard(settings.credentials(), settings.allowance, quotas, metrics)
         template = ChatTemplate.from_pretrained(self._tokenizer_name)
-        routes = OpenAIDoor(self._sessions, tokenizer, template, self._served).routes()
+        routes = OpenAIDoor(self._sessions, self._scoring, tokenizer, template, self._served).routes()
         open_paths = ["/healthz", "/readyz", "/openapi.json"]
         self._playground = None
         if settings.playground:
             self._playground = Playground(self._sessions, tokenizer, settings.defaults, self._served)
             routes += self._playground.routes()
             open_paths += self._playground.open_paths
-        app = GuardedApp(
-            application(registry, self._why_not_ready, routes), self._guard, open_paths, operator_paths=["/metrics"]
-        )
-        self._http = HttpServer(app, settings.host, settings.http_port, settings.open_public_tls())
+        app = application(registry, self._why_not_ready, routes, no_such_route)
+        guarded = GuardedApp(app, self._guard, open_paths, operator_paths=["/metrics"])
+        self._http = HttpServer(guarded, settings.host, settings.http_port, settings.open_public_tls())
         self._instance_id = secrets.token_hex(8)
         self._lifecycle: Lifecycle = "starting"
         self._log = logger("orchestrator")
@@ -89,7 +90,7 @@ class Orchestrator:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the generation service."""
-        servicer = GenerationServicer(self._sessions, self.describe)
+        servicer = GenerationServicer(self._sessions, self._scoring, self.describe)
         generation_pb2_grpc.add_GenerationServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
 
     def describe(self) -> Description:

@@ -25,7 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         registry = new_registry()
         tls = settings.open_tls()
         limits = Limits(
-            settings.max_sessions, settings.max_idle_sessions, settings.session_idle_seconds, settings.max_batch
+            settings.max_sessions,
+            settings.max_idle_sessions,
+            settings.session_idle_seconds,
+            settings.max_batch,
+            settings.max_scores,
         )
         service = VerifyService(
             lambda: host_model(

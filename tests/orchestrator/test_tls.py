@@ -98,7 +98,9 @@ async def test_every_hop_is_secured_and_serves(start: Any) -> None:
     async with secured.client() as client:
         drafted = await client.generate(PROMPT, method="coupled", **OPTIONS)
         alone = await client.generate(PROMPT, method="autoregressive", **OPTIONS)
+        score = await client.score(PROMPT)
     assert len(drafted.token_ids) == len(alone.token_ids) == 24
+    assert len(score.log_probs) == len(PROMPT) - 1
     assert drafted.usage.num_draft_tokens > 0
     assert secured.url.startswith("https://")
     assert await asyncio.to_thread(secured.get, "/healthz") == b"alive\n"
