@@ -10,7 +10,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
-	$(PY) -m pip install --quiet --editable '.[engine,store,eval,chat,dev]'
+	$(PY) -m pip install --quiet --editable '.[engine,store,eval,chat,jwt,dev]'
 	touch $(READY)
 
 demo: $(READY)

@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         configure_logging(settings.role, settings.log_level)
         draft = settings.draft or str(shipped("draft"))
         registry = new_registry()
+        tls = settings.open_tls()
         limits = Limits(
             settings.max_leases, settings.max_warm_sessions, settings.max_batch, settings.round_timeout_seconds
         )
@@ -38,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             tokenizer_digest(draft),
             limits,
             registry,
+            tls,
         )
-        listen = Listen(settings.host, settings.port, settings.metrics_port, settings.ready_file)
+        listen = Listen(settings.host, settings.port, settings.metrics_port, settings.ready_file, tls)
         await serve(service, listen, registry)
 
     return run(replica)

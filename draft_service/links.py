@@ -11,9 +11,11 @@ import grpc.aio
 from draft_service.events import Event, VerifyLost, VerifyRequest
 from draft_service.wire import read_judged, write_judge
 from tandem.errors import TandemError, Unavailable
+from tandem.pem_files import PemFiles
 from tandem.rpc.channel import open_channel
 from tandem.rpc.status import error_of
 from tandem.rpc.streams import Outbox
+from tandem.rpc.tls import hint
 from tandem.telemetry import logger
 from tandem.v1 import verify_pb2, verify_pb2_grpc
 
@@ -23,15 +25,16 @@ _log = logger("draft_service")
 class VerifyLinks:
     """Owns the links by address. A link lives until its stream ends; whoever wants it again gets a new one."""
 
-    def __init__(self, post: Callable[[Event], None]) -> None:
+    def __init__(self, post: Callable[[Event], None], tls: PemFiles | None = None) -> None:
         self._post = post
+        self._tls = tls
         self._links: dict[str, _Link] = {}
 
     def send(self, address: str, request: VerifyRequest) -> None:
         """Sends a request in order, over a new stream where there is none. A failure is told as `VerifyLost`."""
         link = self._links.get(address)
         if link is None:
-            link = self._links[address] = _Link(address, self._post, self._forget)
+            link = self._links[address] = _Link(address, self._post, self._forget, self._tls)
         link.outbox.put(write_judge(request))
 
     async def close(self) -> None:
@@ -52,17 +55,24 @@ class VerifyLinks:
 class _Link:
     """One stream. Its task ends with the stream, or when `VerifyLinks` is closed."""
 
-    def __init__(self, address: str, post: Callable[[Event], None], forget: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        address: str,
+        post: Callable[[Event], None],
+        forget: Callable[[str], None],
+        tls: PemFiles | None,
+    ) -> None:
         self.outbox: Outbox[verify_pb2.JudgeRequest] = Outbox()
         self._address = address
         self._post = post
         self._forget = forget
+        self._tls = tls
         self.task = asyncio.ensure_future(self._run())
 
     async def _run(self) -> None:
         error: TandemError = Unavailable("the stream was ended")
         try:
-            async with open_channel(self._address) as channel:
+            async with open_channel(self._address, self._tls) as channel:
                 error = await self._converse(verify_pb2_grpc.VerifyServiceStub(channel).Judge())  # type: ignore[no-untyped-call]
         finally:
             self._forget(self._address)
@@ -78,7 +88,8 @@ class _Link:
                 if event is not None:
                     self._post(event)
         except grpc.RpcError as error:
-            return error_of(error)
+            found = error_of(error)
+            return Unavailable(f"{found}{hint(str(found), self._tls)}") if isinstance(found, Unavailable) else found
         except TandemError as error:
             return error  # it breaks the contract; nothing it says can be trusted
         finally:

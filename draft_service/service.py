@@ -17,6 +17,7 @@ from tandem.decoding.methods import METHODS
 from tandem.engine.hosting import HostedModel
 from tandem.model_host import ModelHost
 from tandem.model_thread import Outlet
+from tandem.pem_files import PemFiles
 from tandem.rpc.codec import Description
 from tandem.v1 import draft_pb2_grpc
 
@@ -26,15 +27,22 @@ class DraftService:
 
     role = "draft"
     grpc_name = "tandem.v1.DraftService"
+    interceptors = ()
 
     def __init__(
-        self, load: Callable[[], HostedModel], tokenizer_digest: str, limits: Limits, registry: CollectorRegistry
+        self,
+        load: Callable[[], HostedModel],
+        tokenizer_digest: str,
+        limits: Limits,
+        registry: CollectorRegistry,
+        tls: PemFiles | None = None,
     ) -> None:
+        """``tls``: what is shown to verify replicas, and whom of them to trust; None is plaintext."""
         self._limits = limits
         self._metrics = DraftMetrics(registry)
         self._host: ModelHost[Event] = ModelHost(self.role, load, tokenizer_digest, registry)
         self._servicer = DraftServicer(self._host.thread, self._describe)
-        self._links = VerifyLinks(self._host.thread.post)
+        self._links = VerifyLinks(self._host.thread.post, tls)
         self._drafter: Drafter | None = None
         self._drained = asyncio.Event()
 

@@ -18,7 +18,7 @@ async def main() -> None:
     allow_many()
     registry = new_registry()
     service = Orchestrator(settings, registry)
-    listen = Listen(settings.host, settings.port, None, settings.ready_file)
+    listen = Listen(settings.host, settings.port, None, settings.ready_file, settings.open_public_tls())
     await serve(service, listen, registry)
 
 

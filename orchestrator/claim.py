@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from orchestrator.committed_text import CommittedText
 from orchestrator.metrics import Metrics
 from orchestrator.records import KvReference, SessionRecord
-from orchestrator.session_store import CommitAnswer, SessionStore
+from orchestrator.session_store import CommitAnswer, Deleted, SessionStore
 from tandem.cut import Cut
 from tandem.decoding.values import Fence, Outcome, RoundName
 from tandem.errors import DataLoss, InvariantBroken, NotFound, Stale, Unavailable
@@ -89,6 +89,8 @@ class Claim:
         """Returns while the session is this stream's: under ``fence``, or the one it has."""
         try:
             record = await self._store.read(self.session_id)
+        except Deleted:
+            raise TextEnded("cancelled", "") from None
         except NotFound:
             return  # the store lost it; the next step writes it back
         if record.ended is not None:

@@ -15,9 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ExceptionHandler
+from starlette.types import ASGIApp, ExceptionHandler
 
+from orchestrator.https import server_context
 from tandem.errors import InvalidArgument
+from tandem.pem_files import PemFiles
 
 BACKLOG = 2048
 """Connections that may wait to be accepted: a thousand clients that come at once are not to be told to try again."""
@@ -55,8 +57,8 @@ def application(
 class HttpServer:
     """Serves an application from `start` to `close`, as a task of this event loop."""
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
-        """Binds at once; port 0 picks a free one.
+    def __init__(self, app: ASGIApp, host: str, port: int, tls: PemFiles | None = None) -> None:
+        """Binds at once; port 0 picks a free one. ``tls``: the certificate shown to clients; None is plaintext.
 
         Raises:
             InvalidArgument: the port is taken, or the interface is not this machine's.
@@ -73,7 +75,7 @@ class HttpServer:
         self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=bound.detach())
         reachable = socket.gethostname() if host in ("0.0.0.0", "::") else host
         shown = f"[{reachable}]" if ":" in reachable else reachable
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://{shown}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -83,6 +85,8 @@ class HttpServer:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=1,
         )
+        if tls is not None:
+            config.ssl_context_factory = lambda config, default: server_context(tls)
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
 

@@ -14,9 +14,11 @@ from orchestrator.leases import Judged, Lease, LeaseOver, Work
 from tandem.decoding.rng import DRAWING_VERSION
 from tandem.decoding.values import Fence
 from tandem.errors import InvalidArgument, ModelRefused, Stale, TandemError, Unavailable
+from tandem.pem_files import PemFiles
 from tandem.rpc import codec
 from tandem.rpc.channel import open_channel
 from tandem.rpc.status import error_of
+from tandem.rpc.tls import hint
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
 from tandem.v1 import types_pb2
@@ -35,7 +37,9 @@ class Link(ABC):
 
     role: Literal["draft", "verify"]
 
-    def __init__(self, address: str, tokenizer: Tokenizer, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, address: str, tokenizer: Tokenizer, on_change: Callable[[], None], tls: PemFiles | None = None
+    ) -> None:
         self.address = address
         self.state: State = "connecting"
         self.reason = f"{self.role} replica {address} has not answered yet"
@@ -44,6 +48,7 @@ class Link(ABC):
         """Sessions placed here by this orchestrator, through whichever stream."""
         self._tokenizer = tokenizer
         self._on_change = on_change
+        self._tls = tls
         self._leases: dict[str, Lease] = {}
         self._outbox: asyncio.Queue[Any] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
@@ -88,6 +93,8 @@ class Link(ABC):
         return lease
 
     def _deliver(self, session_id: str, event: Judged | LeaseOver) -> None:
+        if isinstance(event, Judged) and self.description is not None:
+            codec.check_token_ids(event.outcome.token_ids, self.description.vocab_size, "an outcome")
         lease = self._leases.get(session_id)
         if lease is None:
             return  # it was released, and this is late
@@ -114,7 +121,7 @@ class Link(ABC):
 
     async def _connect_and_serve(self) -> tuple[State, str]:
         """Serves the stream until it ends; returns what the link is then, and why."""
-        async with open_channel(self.address) as channel:
+        async with open_channel(self.address, self._tls) as channel:
             try:
                 answer = await self._describe(channel)
                 description = codec.decode_description(answer)
@@ -130,7 +137,7 @@ class Link(ABC):
             except grpc.aio.AioRpcError as error:
                 found = error_of(error)
                 kind: State = "refused" if isinstance(found, InvalidArgument) else "down"
-                return kind, f"{self.name} cannot be used: {found}"
+                return kind, f"{self.name} cannot be used: {found}{hint(str(found), self._tls)}"
             except InvalidArgument as error:
                 return "refused", str(error)
 

@@ -29,6 +29,10 @@ class Metrics:
         self._commits = counter(registry, "commits", "Commits, by the store's answer.", ("answer",))
         self.commits = {kind: self._commits.labels(kind) for kind in ("ok", "duplicate", "stale", "gap", "failed")}
         self.recoveries = counter(registry, "recoveries", "Sessions that had to be placed anew.", ("cause",))
+        self.unauthenticated = counter(registry, "unauthenticated_calls", "Calls refused for want of a valid key.")
+        self.limited = counter(
+            registry, "limited_calls", "Calls refused at a limit of their principal.", ("principal", "limit")
+        )
         self.nll = counter(
             registry, "output_negative_log_likelihood", "Of committed tokens, under the unwarped target."
         )

@@ -9,6 +9,7 @@ from typing import TypeVar
 from orchestrator.links import Link
 from orchestrator.replicas import DraftLink, VerifyLink
 from tandem.errors import ModelRefused
+from tandem.pem_files import PemFiles
 from tandem.requests import Limits
 from tandem.tokenization import Tokenizer
 
@@ -18,11 +19,14 @@ AnyLink = TypeVar("AnyLink", bound=Link)
 class Placement:
     """The replicas this orchestrator knows. Owner of their links."""
 
-    def __init__(self, tokenizer: Tokenizer, verify: Sequence[str], draft: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, verify: Sequence[str], draft: Sequence[str], tls: PemFiles | None = None
+    ) -> None:
+        """``tls``: what is shown to the replicas, and whom of them to trust; None is plaintext."""
         self._changed = asyncio.Event()
         self._vocab_size = tokenizer.vocab_size
-        self.verify_links = [VerifyLink(address, tokenizer, self.wake) for address in verify]
-        self.draft_links = [DraftLink(address, tokenizer, self.wake) for address in draft]
+        self.verify_links = [VerifyLink(address, tokenizer, self.wake, tls) for address in verify]
+        self.draft_links = [DraftLink(address, tokenizer, self.wake, tls) for address in draft]
 
     def start(self) -> None:
         """Starts keeping every replica's link up."""

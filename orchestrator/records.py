@@ -35,6 +35,8 @@ class Setup:
     """Digest of the target's weights: another target would go on with another text."""
     created: float
     """Seconds since 1970, by the clock of the orchestrator that made it."""
+    principal: str = ""
+    """Who opened it; empty where nobody was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,10 @@ def _measured(joules: float) -> float | None:
 
 def dump_setup(value: Setup) -> str:
     """A setup as JSON."""
-    return json.dumps(asdict(value), separators=(",", ":"))
+    fields = asdict(value)
+    if not value.principal:
+        del fields["principal"]  # orchestrators from before there were any read the record too
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def load_setup(content: bytes) -> Setup:

@@ -12,6 +12,7 @@ from orchestrator.leases import Judged, Lease, LeaseOver, Work
 from orchestrator.links import Link
 from tandem.decoding.values import Fence, TextScores
 from tandem.errors import InvalidArgument, Unavailable
+from tandem.pem_files import PemFiles
 from tandem.rpc import codec
 from tandem.rpc.channel import open_channel
 from tandem.rpc.log_probs_codec import decode_scores
@@ -77,8 +78,10 @@ class VerifyLink(Link):
 
     role = "verify"
 
-    def __init__(self, address: str, tokenizer: Tokenizer, on_change: Callable[[], None]) -> None:
-        super().__init__(address, tokenizer, on_change)
+    def __init__(
+        self, address: str, tokenizer: Tokenizer, on_change: Callable[[], None], tls: PemFiles | None = None
+    ) -> None:
+        super().__init__(address, tokenizer, on_change, tls)
         self.num_scores = 0
         """Texts that it is scoring for this orchestrator."""
         self._scoring: grpc.aio.Channel | None = None
@@ -96,8 +99,9 @@ class VerifyLink(Link):
             TandemError: as the replica answers; `Unavailable` where it breaks the contract.
         """
         if self._scoring is None:  # a connection of its own: megabytes of scores hold up no outcome
-            self._scoring = open_channel(self.address)
-        stub: Any = verify_pb2_grpc.VerifyServiceStub(self._scoring)  # type: ignore[no-untyped-call]
+            self._scoring = open_channel(self.address, self._tls)
+        channel = self._scoring  # held here: a channel that is replaced meanwhile is closed with its last call
+        stub: Any = verify_pb2_grpc.VerifyServiceStub(channel)  # type: ignore[no-untyped-call]
         self.num_scores += 1
         try:
             request = verify_pb2.VerifyServiceScoreRequest(token_ids=token_ids, num_top_log_probs=num_top)
@@ -132,6 +136,7 @@ class VerifyLink(Link):
         return answer
 
     def _open(self, channel: grpc.aio.Channel) -> Any:
+        self._scoring = None  # certificates may have changed since it was opened
         return verify_pb2_grpc.VerifyServiceStub(channel).Decode()  # type: ignore[no-untyped-call]
 
     def _receive(self, response: verify_pb2.DecodeResponse) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
+from orchestrator.access.grpc_edge import GuardInterceptor
+from orchestrator.access.guard import Guard
+from orchestrator.access.http_edge import GuardedApp
+from orchestrator.access.quotas import Quotas
 from orchestrator.http import HttpServer, application
 from orchestrator.metrics import Metrics
 from orchestrator.openai.door import OpenAIDoor, no_such_route
@@ -28,6 +32,7 @@ from tandem.decoding.rng import DRAWING_VERSION
 from tandem.errors import Unavailable
 from tandem.models import shipped
 from tandem.rpc.codec import Description, Lifecycle
+from tandem.rpc.server import is_loopback
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
 from tandem.v1 import generation_pb2_grpc
@@ -56,21 +61,32 @@ class Orchestrator:
         tokenizer = Tokenizer.from_pretrained(self._tokenizer_name)
         self._tokenizer = tokenizer
         self._store = SessionStore(settings.redis_url, settings.lifetimes)
-        self._placement = Placement(tokenizer, settings.verify, settings.draft)
-        around = Surroundings(self._store, self._placement, tokenizer, Metrics(registry), settings.patience)
-        self._sessions = Sessions(around, settings.defaults, settings.max_sessions)
-        self._scoring = Scoring(self._sessions, self._placement, around.metrics)
+        self._placement = Placement(tokenizer, settings.verify, settings.draft, settings.open_tls())
+        metrics = Metrics(registry)
+        around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience)
+        quotas = Quotas(metrics)
+        self._sessions = Sessions(around, settings.defaults, settings.max_sessions, quotas)
+        self._scoring = Scoring(self._sessions, self._placement, metrics)
+        self._guard = Guard(settings.credentials(), settings.allowance, quotas, metrics)
         template = ChatTemplate.from_pretrained(self._tokenizer_name)
         routes = OpenAIDoor(self._sessions, self._scoring, tokenizer, template, self._served).routes()
+        open_paths = ["/healthz", "/readyz", "/openapi.json"]
         self._playground = None
         if settings.playground:
             self._playground = Playground(self._sessions, tokenizer, settings.defaults, self._served)
             routes += self._playground.routes()
+            open_paths += self._playground.open_paths
         app = application(registry, self._why_not_ready, routes, no_such_route)
-        self._http = HttpServer(app, settings.host, settings.http_port)
+        guarded = GuardedApp(app, self._guard, open_paths, operator_paths=["/metrics"])
+        self._http = HttpServer(guarded, settings.host, settings.http_port, settings.open_public_tls())
         self._instance_id = secrets.token_hex(8)
         self._lifecycle: Lifecycle = "starting"
         self._log = logger("orchestrator")
+
+    @property
+    def interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
+        """Ask every call of the generation service who it is."""
+        return (GuardInterceptor(self._guard, self.grpc_name),)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the generation service."""
@@ -111,6 +127,8 @@ class Orchestrator:
             Unavailable: the store does not answer.
             ModelRefused: all verify replicas answer, and none fits.
         """
+        if self._guard.is_open and not is_loopback(self._settings.host):
+            self._log.warning("anybody who reaches this port is served: no --api-keys", host=self._settings.host)
         self._http.start()
         self._placement.start()
         await self._await_store()

@@ -77,6 +77,11 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         await self._sessions.cancel(codec.check_session_id(request.session_id))
         return pb.CancelResponse()
 
+    async def Delete(self, request: pb.DeleteRequest, context: grpc.aio.ServicerContext) -> pb.DeleteResponse:
+        """Ends a session and forgets it."""
+        await self._sessions.delete(codec.check_session_id(request.session_id))
+        return pb.DeleteResponse()
+
     async def GetSession(
         self, request: pb.GetSessionRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetSessionResponse:

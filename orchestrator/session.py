@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 
+from orchestrator.access.principal import ANYONE, Principal
 from orchestrator.claim import Claim, Place, TextEnded
 from orchestrator.committed_text import CommittedText
 from orchestrator.events import Committed, Event, Finished, Started
@@ -74,10 +75,13 @@ class Session:
         arrived: float,
         deadline: float | None = None,
         is_new: bool = True,
+        principal: Principal = ANYONE,
     ) -> None:
         """Times are by `time.monotonic`. A new session is written to the store once its first replicas are chosen."""
         self.session_id = record.session_id
         self.arrived = arrived
+        self.principal = principal
+        """Who follows it."""
         self.text = CommittedText(record, around.tokenizer)
         self.claim = Claim(record, around.store, around.metrics, around.patience.recovery_seconds)
         self._record = record

@@ -68,6 +68,10 @@ class Lifetimes:
     """Once nobody follows it, or it has ended."""
 
 
+class Deleted(NotFound):
+    """The session was deleted on request, and is not to be written back."""
+
+
 class SessionStore:
     """Session records and their texts. Every method raises `Unavailable` when the store does not answer in time."""
 
@@ -180,7 +184,7 @@ class SessionStore:
         """
         answer = await self._run(scripts.END, session_id, self._lifetimes.resume_seconds, nonce, reason)
         if answer[0] == b"missing":
-            raise _no_such(session_id)
+            raise no_such(session_id)
 
     async def pause(self, session_id: str, fence: Fence) -> None:
         """Lets a session expire after ``resume_seconds`` unless somebody takes it up; nothing if it has moved on."""
@@ -212,12 +216,14 @@ class SessionStore:
         """A session, whole.
 
         Raises:
-            NotFound: no such session.
+            NotFound: no such session; `Deleted` where there was one until lately.
             DataLoss: what is stored does not fit together, or is of another schema version.
         """
         answer = await self._run(scripts.READ, session_id)
         if answer[0] == b"missing":
-            raise _no_such(session_id)
+            raise no_such(session_id)
+        if answer[0] == b"deleted":
+            raise Deleted(str(no_such(session_id)))
         schema, epoch, nonce, position, digest, setup, ended, stop, tokens, log_probs, rounds, joules, top = answer[
             1:14
         ]
@@ -242,9 +248,15 @@ class SessionStore:
             return record
         return replace(record, top_log_probs=unpack_top(top, record.position - record.setup.prompt_length))
 
-    async def delete(self, session_id: str) -> None:
-        """Forgets a session and its prompt at once; of an unknown one, nothing changes."""
-        await self._run(scripts.DELETE, session_id)
+    async def delete(self, session_id: str, nonce: bytes) -> None:
+        """Forgets a session, its prompt and its text at once, and ends it wherever it runs.
+
+        Raises:
+            NotFound: no such session.
+        """
+        answer = await self._run(scripts.DELETE, session_id, self._lifetimes.session_seconds, SCHEMA_VERSION, nonce)
+        if answer[0] == b"missing":
+            raise no_such(session_id)
 
     async def _run(self, script: scripts.Script, session_id: str, *args: Argument) -> list[bytes]:
         return await self._scripts.run(script, keys_of(session_id), args)
@@ -285,12 +297,13 @@ def _references(fields: Sequence[bytes]) -> tuple[KvReference, ...]:
 def _check(answer: Sequence[bytes], session_id: str) -> None:
     match answer[0]:
         case b"missing":
-            raise _no_such(session_id)
+            raise no_such(session_id)
         case b"stale":
             raise Stale(f"session {session_id} is held by another owner, at epoch {int(answer[1])}")
         case b"ended":
             raise Stale(f"session {session_id} has ended ({answer[1].decode()})")
 
 
-def _no_such(session_id: str) -> NotFound:
+def no_such(session_id: str) -> NotFound:
+    """What is said of a session that is not there, or is not the caller's: the same."""
     return NotFound(f"there is no session {session_id}, or it has expired")

@@ -10,12 +10,15 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from orchestrator.access.principal import caller
+from orchestrator.access.quotas import Quotas
 from orchestrator.events import Event, Finished
 from orchestrator.leaving import Leaving
 from orchestrator.placement import accepted, weights_digest
 from orchestrator.records import SessionRecord, Setup
 from orchestrator.restoring import extended
 from orchestrator.session import Session, Surroundings
+from orchestrator.session_store import no_such
 from tandem.decoding.methods import method
 from tandem.decoding.rng import DRAWING_VERSION
 from tandem.decoding.values import MAX_TOKENS, Decoding, Fence, RunningDigest, Speculation
@@ -64,10 +67,11 @@ class GenerationRequest:
 class Sessions:
     """The front desk. Owner: the servicer; the tasks it starts end with `close`."""
 
-    def __init__(self, around: Surroundings, defaults: Speculation, max_sessions: int) -> None:
+    def __init__(self, around: Surroundings, defaults: Speculation, max_sessions: int, quotas: Quotas) -> None:
         self._around = around
         self._defaults = defaults
         self._max_sessions = max_sessions
+        self._quotas = quotas
         self._followed: set[Session] = set()
         self._leaving = Leaving(around.store)
         self._draining = False
@@ -96,6 +100,7 @@ class Sessions:
                 f"{len(self._followed)} sessions are being generated; at most {self._max_sessions} are at once",
                 RETRY_AFTER_SECONDS,
             )
+        self._quotas.check_sessions(caller(), count)
 
     async def check_options(self, options: Options) -> tuple[Decoding, tuple[str, ...]]:
         """What they come to with any model, and the stop strings. What none could serve is refused, whatever is alive.
@@ -137,6 +142,7 @@ class Sessions:
                 drawing_version=DRAWING_VERSION,
                 target=self._target(),
                 created=time.time(),
+                principal=caller().name,
             ),
             fence=Fence(1, secrets.token_bytes(16)),
             position=len(prompt),
@@ -145,7 +151,7 @@ class Sessions:
             log_probs=(),
         )
         self._around.metrics.prompt_tokens.inc(len(prompt))
-        return Session(record, self._around, arrived=request.arrived, deadline=request.deadline)
+        return Session(record, self._around, arrived=request.arrived, deadline=request.deadline, principal=caller())
 
     async def resume(
         self,
@@ -163,7 +169,7 @@ class Sessions:
             NotFound: no such session. Stale: the position lies past its text. DataLoss: the client's text is another.
         """
         self.admit()
-        record = await self._around.store.read(session_id)
+        record = await self.find(session_id)
         setup, tokenizer = record.setup, self._around.tokenizer
         if (setup.tokenizer_digest, setup.drawing_version) != (tokenizer.digest, DRAWING_VERSION):
             raise ModelRefused(f"session {session_id} was made with another tokenizer or drawing version")
@@ -171,7 +177,7 @@ class Sessions:
             record = extended(record, token_ids, position, digest, tokenizer)
             self._log.warning("the store lost committed tokens; restoring them from the client", session_id=session_id)
             await self._around.store.restore(record)
-        session = Session(record, self._around, arrived=arrived, deadline=deadline, is_new=False)
+        session = Session(record, self._around, arrived=arrived, deadline=deadline, is_new=False, principal=caller())
         session.text.skip_to(position, digest)
         return session
 
@@ -179,20 +185,38 @@ class Sessions:
         """Ends a session, wherever it runs.
 
         Raises:
-            NotFound: no such session.
+            NotFound: no such session of the caller's.
         """
+        await self.find(session_id)
         await self._around.store.end(session_id, "cancelled", secrets.token_bytes(16))
+        self._interrupt(session_id)
+
+    async def delete(self, session_id: str) -> None:
+        """Ends a session, wherever it runs, and forgets its prompt and its text.
+
+        Raises:
+            NotFound: no such session of the caller's; operators may delete anybody's.
+        """
+        if not caller().is_operator:
+            await self.find(session_id)
+        await self._around.store.delete(session_id, secrets.token_bytes(16))
+        self._interrupt(session_id)
+
+    def _interrupt(self, session_id: str) -> None:
         for session in self._followed:
             if session.session_id == session_id:
                 session.interrupt(Cancelled("the session was cancelled"))
 
     async def find(self, session_id: str) -> SessionRecord:
-        """Where a session stands.
+        """Where a session stands. One of somebody else is as if it were not there.
 
         Raises:
-            NotFound: no such session.
+            NotFound: no such session of the caller's.
         """
-        return await self._around.store.read(session_id)
+        record = await self._around.store.read(session_id)
+        if not caller().may_use(record.setup.principal):
+            raise no_such(session_id)
+        return record
 
     async def limits(self, drafted: bool) -> Limits:
         """What a request may ask of the replicas that are there, once those that may come soon have come.
@@ -231,8 +255,9 @@ class Sessions:
         self._followed.add(session)
         metrics.running.inc()
         try:
-            async with aclosing(self._watched(session)) as events:
-                yield events
+            with self._quotas.session(session.principal):
+                async with aclosing(self._watched(session)) as events:
+                    yield events
         except TandemError as error:
             metrics.failures.labels(code_of(error).name).inc()
             raise

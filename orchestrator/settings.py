@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from orchestrator.access.guard import Credentials
+from orchestrator.access.key_file import KeyFile
+from orchestrator.access.principal import Allowance
+from orchestrator.access.tokens import Expected, Tokens
 from orchestrator.session import Patience
 from orchestrator.session_store import Lifetimes
 from tandem.decoding.methods import method
 from tandem.decoding.values import Speculation
 from tandem.errors import TandemError
+from tandem.pem_files import PemFiles
 from tandem.rpc.channel import check_address
 from tandem.settings import Addresses, ServiceSettings
 
@@ -42,6 +48,28 @@ class OrchestratorSettings(ServiceSettings):
         None, description="acceptance threshold, where a request does not say; the method's own if not given"
     )
 
+    public_tls_cert: Path | None = Field(
+        None,
+        description="certificate chain shown to clients, over gRPC and HTTP; with --public-tls-key, they speak TLS",
+    )
+    public_tls_key: Path | None = Field(None, description="its private key")
+    api_keys: Path | None = Field(
+        None, description="file of API keys, one principal a line; read again when it changes; none: nobody is asked"
+    )
+    jwt_keys: Path | None = Field(
+        None, description="JWKS file of who signs tokens, which are then taken as keys are; read again when it changes"
+    )
+    jwt_audience: str = Field("", description="audience that a token must name")
+    jwt_issuer: str = Field("", description="issuer that a token must name")
+    principal_max_sessions: int | None = Field(
+        None,
+        ge=1,
+        description="sessions of one principal generated at once, where its key does not say; no bound if not given",
+    )
+    principal_requests_per_minute: int | None = Field(
+        None, ge=1, description="calls of one principal a minute, where its key does not say; no bound if not given"
+    )
+
     max_sessions: int = Field(1024, ge=1, description="sessions generated at once; more are told to come back")
     session_ttl: int = Field(3600, ge=1, description="seconds until a session that does not move is forgotten")
     resume_ttl: int = Field(600, ge=1, description="seconds in which a session can be resumed after its stream ended")
@@ -57,9 +85,21 @@ class OrchestratorSettings(ServiceSettings):
                 check_address(address)
         except TandemError as error:
             raise ValueError(str(error)) from None
+        if (self.public_tls_cert is None) != (self.public_tls_key is None):
+            raise ValueError("public_tls_cert and public_tls_key go together")
+        if self.jwt_keys is not None and not (self.jwt_audience and self.jwt_issuer):
+            raise ValueError("jwt_keys takes jwt_audience and jwt_issuer: a token for somebody else must not do here")
         if not self.verify:
             raise ValueError("verify names no address; expected host:port, several with commas between")
         return self
+
+    def open_public_tls(self) -> PemFiles | None:
+        """What is shown to clients; None: plaintext.
+
+        Raises:
+            InvalidArgument: a file cannot be used.
+        """
+        return PemFiles(None, self.public_tls_cert, self.public_tls_key) if self.public_tls_cert else None
 
     @property
     def defaults(self) -> Speculation:
@@ -67,6 +107,24 @@ class OrchestratorSettings(ServiceSettings):
         own = method(self.method).default_threshold
         threshold = own if self.threshold is None else self.threshold
         return Speculation(self.method, self.draft_length, self.beam_width, threshold)
+
+    @property
+    def allowance(self) -> Allowance:
+        """How much a principal may ask for, where nothing else is said of it."""
+        return Allowance(self.principal_max_sessions, self.principal_requests_per_minute)
+
+    def credentials(self) -> tuple[Credentials, ...]:
+        """How callers may say who they are; none: nobody is asked.
+
+        Raises:
+            InvalidArgument: a file cannot be used.
+        """
+        found: list[Credentials] = []
+        if self.api_keys is not None:
+            found.append(KeyFile(self.api_keys, self.allowance))
+        if self.jwt_keys is not None:
+            found.append(Tokens(self.jwt_keys, Expected(self.jwt_audience, self.jwt_issuer), self.allowance))
+        return tuple(found)
 
     @property
     def lifetimes(self) -> Lifetimes:

@@ -169,8 +169,10 @@ return {'ok'}
 # All of a session in one reading. No ARGV.
 READ = _script(
     """
-local held = redis.call('HMGET', KEYS[1], 'schema', 'epoch', 'nonce', 'position', 'digest', 'setup', 'ended', 'stop')
+local held = redis.call('HMGET', KEYS[1], 'schema', 'epoch', 'nonce', 'position', 'digest', 'setup', 'ended', 'stop',
+  'deleted')
 if not held[1] then return {'missing'} end
+if held[9] then return {'deleted'} end
 local hints = redis.call('HGETALL', KEYS[5])
 return {'ok', held[1], held[2], held[3], held[4], held[5], held[6], held[7], held[8],
   redis.call('GET', KEYS[2]) or '', redis.call('GET', KEYS[3]) or '', redis.call('GET', KEYS[4]) or '',
@@ -178,7 +180,21 @@ return {'ok', held[1], held[2], held[3], held[4], held[5], held[6], held[7], hel
 """
 )
 
-# Forgets a session. No ARGV.
-DELETE = _script("return {'ok', tostring(redis.call('DEL', unpack(KEYS)))}")
+# Forgets a session's text, all that decided it, and where it ran. What stays for a while is a headstone, ended and
+# under a raised epoch: without it, whoever still holds the text in memory would take the store for one that lost it,
+# and write it back. ARGV: ttl, schema, nonce.
+DELETE = _script(
+    _EXPIRE,
+    """
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'deleted')
+for i = 2, #KEYS do redis.call('DEL', KEYS[i]) end
+if not held[1] or held[2] then return {'missing'} end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'schema', ARGV[2], 'epoch', string.format('%d', tonumber(held[1]) + 1), 'nonce', ARGV[3],
+  'position', '0', 'digest', '', 'setup', '', 'ended', 'cancelled', 'stop', '', 'deleted', '1')
+renew(ARGV[1])
+return {'ok'}
+""",
+)
 
 ALL = (CREATE, RAISE_EPOCH, COMMIT, END, KEEP, RESTORE, READ, DELETE)

@@ -8,6 +8,7 @@
     ├── Unavailable            a part is missing for now (no replica, no store); a retry may succeed
     ├── DeadlineExceeded       the request's own deadline passed
     ├── Cancelled              the request was cancelled by its owner
+    ├── Unauthenticated        the call comes with no key that is known, where one is asked for
     ├── NotFound               no such session, or it has expired
     ├── Stale                  refused by a fence: a newer owner holds the session
     ├── DataLoss               committed tokens are gone and cannot be restored; texts are never spliced
@@ -59,6 +60,10 @@ class DeadlineExceeded(TandemError):
 
 class Cancelled(TandemError):
     """The request was cancelled by whoever made it."""
+
+
+class Unauthenticated(TandemError):
+    """Nobody that is known here; it never says which part of a key was wrong."""
 
 
 class NotFound(TandemError):

@@ -72,8 +72,11 @@ class Grammars:
         Raises:
             InvalidArgument: the constraint cannot be served.
         """
-        compiled = self._compiled(constraint, eos_token_ids)
-        return Matcher(compiled.deep_copy(), constraint, eos_token_ids, self._tokenizer(eos_token_ids).vocab_size)
+        try:
+            vocab_size = self._tokenizer(eos_token_ids).vocab_size
+        except ValueError as error:  # an end token that the tokenizer does not have
+            raise _refusal(constraint, str(error)) from None
+        return Matcher(self._compiled(constraint, eos_token_ids).deep_copy(), constraint, eos_token_ids, vocab_size)
 
     def _read(self, eos_token_ids: tuple[int, ...]) -> LLTokenizer:
         return LLTokenizer(self._definition, eos_token=list(eos_token_ids) or None)

@@ -13,15 +13,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tandem.energy.powercap import POWERCAP_ROOT
 from tandem.errors import InvalidArgument
+from tandem.pem_files import PemFiles
 
 PREFIX = "TANDEM_"
 
 ROLES = ("DRAFT", "VERIFY", "ORCHESTRATOR", "STORE", "UP", "CLIENT")
 """Whose variables, ``TANDEM_<ROLE>_…``, may stand beside one's own; each role checks its own."""
+
+API_KEY_VARIABLE = "TANDEM_API_KEY"
+"""The clients' own key; services take no notice of it."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -50,14 +54,34 @@ class ServiceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     role: ClassVar[str]
-    shared: ClassVar[frozenset[str]] = frozenset({"log_level", "host"})
+    shared: ClassVar[frozenset[str]] = frozenset({"log_level", "host", "tls_cert", "tls_key", "tls_ca"})
     """Fields that one ``TANDEM_<FIELD>`` may set for all roles."""
 
     host: str = Field("127.0.0.1", description="interface to listen on; 0.0.0.0 for all")
     port: int = Field(0, ge=0, le=65535, description="port of the gRPC server; 0 picks a free one")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 picks a free one")
     ready_file: Path | None = Field(None, description="file that gets the addresses, as JSON, once serving")
+    tls_cert: Path | None = Field(
+        None, description="certificate chain shown to the other services; with --tls-key and --tls-ca, they speak TLS"
+    )
+    tls_key: Path | None = Field(None, description="its private key")
+    tls_ca: Path | None = Field(None, description="CA that the other services' certificates are of; others are refused")
     log_level: LogLevel = Field("info", description="least level that is logged: debug, info, warning, error")
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        given = [path is not None for path in (self.tls_cert, self.tls_key, self.tls_ca)]
+        if any(given) and not all(given):
+            raise ValueError("tls_cert, tls_key and tls_ca go together: both sides of a connection show a certificate")
+        return self
+
+    def open_tls(self) -> PemFiles | None:
+        """What is shown to the other services, and whom of them to trust; None: plaintext.
+
+        Raises:
+            InvalidArgument: a file cannot be used.
+        """
+        return None if self.tls_cert is None else PemFiles(self.tls_ca, self.tls_cert, self.tls_key)
 
     @classmethod
     def load(cls, argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Self:
@@ -94,7 +118,7 @@ class ServiceSettings(BaseModel):
         common: dict[str, str] = {}
         particular: dict[str, str] = {}
         for variable, value in environ.items():
-            if not variable.startswith(PREFIX) or variable.startswith(others):
+            if not variable.startswith(PREFIX) or variable.startswith(others) or variable == API_KEY_VARIABLE:
                 continue
             if variable.startswith(own) and (name := variable.removeprefix(own).lower()) in cls.model_fields:
                 particular[name] = value

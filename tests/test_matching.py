@@ -196,3 +196,11 @@ def test_a_constrained_text_must_be_able_to_end() -> None:
 def test_a_tokenizer_that_llguidance_cannot_read_costs_the_constraints_only(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "WordLevel", "vocab": {}}}')
     assert Grammars.of_model(tmp_path, (EOS,)) is None
+
+
+def test_an_end_token_that_the_tokenizer_lacks_is_refused() -> None:
+    made = Grammars.of_model(shipped("target"), (0,))
+    assert made is not None
+    for token_id in (100_000, 2**31 - 1, 2**32 - 1):
+        with pytest.raises(InvalidArgument, match="cannot be served"):
+            made.matcher(Constraint("regex", "a"), (0, token_id))

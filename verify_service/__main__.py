@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         configure_logging(settings.role, settings.log_level)
         target = settings.target or str(shipped("target"))
         registry = new_registry()
+        tls = settings.open_tls()
         limits = Limits(
             settings.max_sessions,
             settings.max_idle_sessions,
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             limits,
             registry,
         )
-        listen = Listen(settings.host, settings.port, settings.metrics_port, settings.ready_file)
+        listen = Listen(settings.host, settings.port, settings.metrics_port, settings.ready_file, tls)
         await serve(service, listen, registry)
 
     return run(replica)

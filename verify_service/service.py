@@ -26,6 +26,7 @@ class VerifyService:
 
     role = "verify"
     grpc_name = "tandem.v1.VerifyService"
+    interceptors = ()
 
     def __init__(
         self, load: Callable[[], HostedModel], tokenizer_digest: str, limits: Limits, registry: CollectorRegistry

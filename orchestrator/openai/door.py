@@ -153,7 +153,7 @@ class OpenAIDoor:
 async def no_such_route(request: Request, error: Exception) -> Response:
     """Answers a path, or a verb, that nobody serves."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    what = f"{request.method} {request.url.path} is not served; /openapi.json lists what is"
+    what = f"{request.method} {request.url.path[:200]} is not served; /openapi.json lists what is"
     headers = error.headers if isinstance(error, HTTPException) else None
     return JSONResponse(refusal(what, "invalid_request_error", "not_found").model_dump(), status, headers)
 

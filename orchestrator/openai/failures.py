@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from starlette.responses import JSONResponse
 
+from orchestrator.access.quotas import LimitReached
 from orchestrator.openai.answers import ErrorAnswer, ErrorObject
 from tandem.errors import (
     Cancelled,
@@ -18,9 +19,10 @@ from tandem.errors import (
     Overloaded,
     Stale,
     TandemError,
+    Unauthenticated,
     Unavailable,
 )
-from tandem.rpc.status import retry_after_of
+from tandem.rpc.status import MAX_MESSAGE, retry_after_of
 
 CLIENT_CLOSED_REQUEST = 499
 """What proxies log for a request whose client has gone, or withdrew it."""
@@ -40,6 +42,8 @@ class _Row(NamedTuple):
 # Read downwards: the first class that fits.
 _TABLE = (
     _Row(InvalidArgument, 400, "invalid_request_error", "invalid_value"),
+    _Row(Unauthenticated, 401, "invalid_request_error", "invalid_api_key"),
+    _Row(LimitReached, 429, "rate_limit_error", "rate_limit_exceeded", again=True),
     _Row(Overloaded, 429, "rate_limit_error", "overloaded", again=True),
     _Row(OutOfKV, 429, "rate_limit_error", "out_of_kv", again=True),
     _Row(Unavailable, 503, "service_unavailable_error", "unavailable", again=True),
@@ -76,7 +80,11 @@ class UnknownModel(NotFound):
 def error_answer(error: BaseException) -> ErrorAnswer:
     """An error as OpenAI words it; without its text, which may hold anything, where it is not a `TandemError`."""
     row = _row(error)
-    message = str(error) if isinstance(error, TandemError) else "an unexpected failure; the service's log has it"
+    message = (
+        str(error)[:MAX_MESSAGE]
+        if isinstance(error, TandemError)
+        else "an unexpected failure; the service's log has it"
+    )
     code, param = row.code, None
     if isinstance(error, InvalidArgument):
         param = _NAMES.get(error.field, error.field) or None
@@ -98,6 +106,8 @@ def error_response(error: BaseException) -> JSONResponse:
     status = error.status if isinstance(error, BadRequest) else row.status
     seconds = math.ceil(retry_after_of(error) or _RETRY_AFTER_SECONDS)
     headers = {"Retry-After": str(seconds)} if row.again else None
+    if isinstance(error, Unauthenticated):
+        headers = {"WWW-Authenticate": "Bearer"}
     return JSONResponse(error_answer(error).model_dump(), status, headers)
 
 

@@ -8,6 +8,7 @@ import json
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
 from orchestrator.openai.body import Body
@@ -17,8 +18,17 @@ from tandem.errors import Cancelled
 MAX_BODY_BYTES = 8 << 20
 MAX_DISCARDED_BYTES = 64 << 20
 """Of a body that is too large, before its connection is closed."""
-LARGE_BODY_BYTES = 64 << 10
+LARGE_BODY_BYTES = 16 << 10
 """Bodies from here on are read in another thread, so that nobody else waits for it."""
+
+COUNTED_BODY_BYTES = 4 << 10
+MAX_VALUES = 20_000
+"""Beside token ids of prompts. 4,096 messages of some parts have fewer."""
+MAX_NAME_CHARACTERS = 200
+"""Of a parameter's name that is told back: it may be anything."""
+
+TEXTS = ("prompt", "messages", "stop")
+"""Parameters that are never quoted: errors end up in the logs of whoever sent them."""
 
 Asked = TypeVar("Asked", bound=Body)
 
@@ -37,6 +47,8 @@ async def read_request(request: Request, kind: type[Asked]) -> Asked:
 
 def parse(body: bytes, kind: type[Asked]) -> Asked:
     """As `read_request`, of a body that has been read."""
+    if len(body) >= COUNTED_BODY_BYTES:
+        _check_count(body)
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
@@ -61,11 +73,32 @@ async def _read_body(request: Request) -> bytes:
     return bytes(body)
 
 
+def _check_count(body: bytes) -> None:
+    """Refuses bodies of too many values, each of which may be wrong: all that is wrong is gathered before it is told.
+
+    Token ids of prompts do not count; they are looked at without that.
+    """
+    try:
+        waiting = [from_json(body)]
+    except ValueError:
+        return  # the reading proper says what is wrong
+    if isinstance(waiting[0], dict):
+        waiting[0].pop("prompt", None)
+    count = 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (dict, list)):
+            count += len(value)
+            if count > MAX_VALUES:
+                raise BadRequest(f"the body has more than {MAX_VALUES} values", code="body_too_large", status=413)
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+
+
 def _explain(error: ValidationError, kind: type[Body]) -> BadRequest:
     """The first thing that is wrong: a field nobody knows before a value out of bounds."""
     found = error.errors(include_url=False)
     first: Any = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in first["loc"])[:MAX_NAME_CHARACTERS]
     match first["type"]:
         case "json_invalid":
             return BadRequest(f"the body is not valid JSON: {first['ctx']['error']}", code="invalid_json")
@@ -83,5 +116,5 @@ def _explain(error: ValidationError, kind: type[Body]) -> BadRequest:
     if not first["loc"]:  # a check of several fields, whose type says which to change
         return BadRequest(message, str(first["type"]))
     given = json.dumps(first["input"], default=str)
-    shown = f" (got {given})" if len(given) <= 100 else ""
+    shown = f" (got {given})" if len(given) <= 100 and first["loc"][0] not in TEXTS else ""
     return BadRequest(f"{where}: {message[:1].lower()}{message[1:]}{shown}", where)

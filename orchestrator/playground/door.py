@@ -45,6 +45,11 @@ class Playground:
         if self._examples is not None:
             self._examples.close()
 
+    @property
+    def open_paths(self) -> list[str]:
+        """The page and its files: they are the same for everybody, and whoever opens them is yet to type a key."""
+        return [route.path for route in page.routes()]
+
     def routes(self) -> list[BaseRoute]:
         """``/`` and ``/playground/…``."""
         return [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from tandem.cli.source import DEFAULT_ADDRESS, Source, nobody_there
 from tandem.client import AsyncClient, AsyncStream
+from tandem.client.access import key_of
 from tandem.errors import TandemError, Unavailable
 from tandem.generation import Generation, Options, Part
 from tandem.rpc.codec import Description
@@ -62,7 +63,9 @@ async def answerer(source: Source) -> AsyncIterator[Answerer]:
         ModelRefused: a model cannot be loaded, or the two do not fit.
     """
     if not source.in_process:
-        async with AsyncClient(source.address or DEFAULT_ADDRESS) as client:
+        async with AsyncClient(
+            source.address or DEFAULT_ADDRESS, api_key=key_of(source.api_key_file), tls_ca=source.tls_ca
+        ) as client:
             yield Served(client, named=source.address is not None)
         return
     for name in source.models:

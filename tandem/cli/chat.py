@@ -19,6 +19,8 @@ def chat(
             help=f"Orchestrators to ask, host:port with commas between. \\[default: {DEFAULT_ADDRESS}]",
         ),
     ] = None,
+    api_key_file: options.ApiKeyFile = None,
+    tls_ca: options.TlsCa = None,
     target: options.Target = None,
     draft: options.Draft = None,
     dtype: options.Dtype = "auto",
@@ -50,7 +52,7 @@ def chat(
         "max_tokens": max_tokens,
     }
     settings = {name: value for name, value in given.items() if value is not None}
-    source = Source(address, target, draft, dtype)
+    source = Source(address, target, draft, dtype, api_key_file, tls_ca)
     from tandem.cli.chatting.beginning import converse  # brings grpc, which most commands need not load
 
     raise typer.Exit(asyncio.run(converse(source, tokenizer, system, settings, history)))

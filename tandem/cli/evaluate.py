@@ -55,6 +55,8 @@ def evaluate(
     address: Annotated[
         str | None, typer.Option(help="Orchestrators to ask, host:port. \\[default: a Tandem started for the run]")
     ] = None,
+    api_key_file: options.ApiKeyFile = None,
+    tls_ca: options.TlsCa = None,
     target: options.Target = None,
     draft: options.Draft = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
@@ -85,6 +87,8 @@ def evaluate(
         "trace": trace,
         "scorer": scorer or None,
         "address": address,
+        "api_key_file": None if address is None or api_key_file is None else str(api_key_file),
+        "tls_ca": None if address is None else tls_ca,
         "target": target,
         "draft": draft,
         "dtype": dtype,

@@ -13,9 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tandem.cli.generate import token_text_of
-from tandem.client import AsyncClient
 from tandem.errors import InvalidArgument, Unavailable
-from tandem.evaluation.evaluation import evaluate, served
+from tandem.evaluation.evaluation import client_of, evaluate, served
 from tandem.evaluation.experiment import Experiment
 from tandem.evaluation.figures import Figures
 from tandem.evaluation.report import write_report
@@ -64,7 +63,7 @@ async def run(config: Path | None, given: Mapping[str, Any], out: Path, quiet: b
         TandemError: the experiment cannot be run, or nobody answers any more; what was recorded stays.
     """
     experiment = Experiment.load(config, given)
-    target = experiment.target if experiment.address is None else await _target_at(experiment.address)
+    target = experiment.target if experiment.address is None else await _target_of(experiment)
     tasks = [load_task(spec, model=target) for spec in experiment.task]
     works = [Work(task, task.samples(experiment.limit)) for task in tasks]
     for work in works:
@@ -83,8 +82,8 @@ async def run(config: Path | None, given: Mapping[str, Any], out: Path, quiet: b
     conclude(found)
 
 
-async def _target_at(address: str) -> str:
-    async with AsyncClient(address) as client:
+async def _target_of(experiment: Experiment) -> str:
+    async with client_of(experiment) as client:
         return (await client.describe()).model
 
 

@@ -31,6 +31,8 @@ def generate(
             help=f"Orchestrators to ask, host:port with commas between. \\[default: {DEFAULT_ADDRESS}]",
         ),
     ] = None,
+    api_key_file: options.ApiKeyFile = None,
+    tls_ca: options.TlsCa = None,
     target: options.Target = None,
     draft: options.Draft = None,
     dtype: options.Dtype = "auto",
@@ -92,7 +94,7 @@ def generate(
         "stop": stop,
         "trace": trace,
     }
-    source = Source(address, target, draft, dtype)
+    source = Source(address, target, draft, dtype, api_key_file, tls_ca)
     if jsonl or plain_lines:
         if prompt not in (None, "-"):
             raise InvalidArgument("--jsonl and --lines take their prompts from standard input; leave PROMPT out")
@@ -104,7 +106,7 @@ def generate(
     text = sys.stdin.read() if prompt == "-" else prompt
     began = time.monotonic()
     if not source.in_process:
-        generation = _from_stack(text, address, settings, quiet=as_json or trace)
+        generation = _from_stack(text, source, settings, quiet=as_json or trace)
     else:
         generation = _in_process(text, source, settings)
         if not (as_json or trace):
@@ -140,10 +142,12 @@ def _biases(given: Sequence[str]) -> dict[int, float]:
     return biases
 
 
-def _from_stack(prompt: str, address: str | None, settings: dict[str, Any], quiet: bool) -> Generation:
+def _from_stack(prompt: str, source: Source, settings: dict[str, Any], quiet: bool) -> Generation:
     from tandem.client import Client
+    from tandem.client.access import key_of
 
-    with Client(address or DEFAULT_ADDRESS) as client, client.stream(prompt, **settings) as stream:
+    access: dict[str, Any] = {"api_key": key_of(source.api_key_file), "tls_ca": source.tls_ca}
+    with Client(source.address or DEFAULT_ADDRESS, **access) as client, client.stream(prompt, **settings) as stream:
         try:
             for part in stream:
                 if not quiet:
@@ -155,7 +159,7 @@ def _from_stack(prompt: str, address: str | None, settings: dict[str, Any], quie
                 client.cancel(stream.session_id)
             raise
         except Unavailable as error:
-            if address is None and not stream.session_id:
+            if source.address is None and not stream.session_id:
                 raise nobody_there(error) from error
             raise
         return stream.generation

@@ -11,7 +11,9 @@ from tandem.cli.chat import chat
 from tandem.cli.demo import demo
 from tandem.cli.evaluate import app as evaluate
 from tandem.cli.generate import generate
+from tandem.cli.keys import app as keys
 from tandem.cli.serve import serve
+from tandem.cli.sessions import app as sessions
 from tandem.cli.up import up
 from tandem.errors import InvalidArgument, TandemError
 
@@ -26,6 +28,8 @@ app.command()(generate)
 app.command()(chat)
 app.command()(demo)
 app.add_typer(evaluate, name="eval")
+app.add_typer(keys, name="keys")
+app.add_typer(sessions, name="sessions")
 # What follows the role is the service's own.
 app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(serve)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,21 @@ Draft = Annotated[str | None, typer.Option(help="Draft model: a folder or a Hugg
 Dtype = Annotated[str, typer.Option(help="Number type to compute in: auto, float32, bfloat16 or float16.")]
 Threads = Annotated[
     int | None, typer.Option(help="Threads of each model process; the cores are shared out if not given.")
+]
+
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="TANDEM_CLIENT_API_KEY_FILE",
+        help="File with the API key that the stack asks for; TANDEM_API_KEY holds the key itself.",
+    ),
+]
+TlsCa = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TANDEM_CLIENT_TLS_CA",
+        help="File of the CA that the stack's certificate is of, or public; plaintext if not given.",
+    ),
 ]
 
 

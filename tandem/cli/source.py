@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tandem.errors import InvalidArgument, Unavailable
 from tandem.models import shipped
@@ -18,6 +19,8 @@ class Source:
     target: str | None = None
     draft: str | None = None
     dtype: str = "auto"
+    api_key_file: Path | None = None
+    tls_ca: str | None = None
 
     def __post_init__(self) -> None:
         if self.in_process and self.address is not None:

@@ -26,6 +26,10 @@ def up(
     http_port: Annotated[
         int, typer.Option(help="First orchestrator's port of the OpenAI-compatible API; 0 picks free ones.")
     ] = 8080,
+    api_keys: Annotated[
+        Path | None,
+        typer.Option(help="File of the API keys to ask for, see `tandem keys new`; nobody is asked if none."),
+    ] = None,
     redis_url: Annotated[str | None, typer.Option(help="A running Redis; started here if not given.")] = None,
     drafts: Annotated[int, typer.Option(help="Number of draft processes.")] = 1,
     verifies: Annotated[int, typer.Option(help="Number of verify processes.")] = 1,
@@ -50,6 +54,7 @@ def up(
         counts=Counts(drafts, verifies, orchestrators),
         doors=Doors(host, port, http_port),
         defaults=said.defaults,
+        api_keys=api_keys,
         redis_url=redis_url,
         ready_file=ready_file,
         log_dir=log_dir,

@@ -6,18 +6,19 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 import grpc
 import grpc.aio
 
+from tandem.client.access import Access
 from tandem.client.attempts import Attempts, Patience, parse_addresses
 from tandem.client.calls import UNARY_TIMEOUT_SECONDS, as_tandem, open_stream, resume_request
 from tandem.client.reader import Request, SessionReader
 from tandem.errors import Unavailable
 from tandem.generation import Generation, Options, Part, Score
-from tandem.rpc.channel import open_channel
 from tandem.rpc.codec import Description, decode_description
 from tandem.rpc.generation_codec import decode_score, encode_request, encode_score_request
 from tandem.v1 import generation_pb2 as pb
@@ -28,12 +29,26 @@ from tandem.v1.generation_pb2_grpc import GenerationServiceStub
 class AsyncClient:
     """A client of one orchestrator, or of several that share a store. Belongs to the event loop of its first call."""
 
-    def __init__(self, addresses: str | Sequence[str] = "127.0.0.1:7070", patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        addresses: str | Sequence[str] = "127.0.0.1:7070",
+        patience: Patience | None = None,
+        *,
+        api_key: str | None = None,
+        tls_ca: str | Path | None = None,
+    ) -> None:
         """Takes addresses as host:port; connects on first use.
 
+        Args:
+            addresses: one, or several that share a store.
+            patience: how long to go on trying.
+            api_key: sent with every call; that of ``TANDEM_API_KEY`` where None.
+            tls_ca: file of the CA that the servers' certificates are of, or ``public``; None is plaintext.
+
         Raises:
-            InvalidArgument: an address has another form.
+            InvalidArgument: an address has another form, or the key or the file cannot be used.
         """
+        self._access = Access(api_key, tls_ca)
         self._addresses = parse_addresses(addresses)
         self._patience = patience or Patience()
         self._turns = itertools.count()
@@ -74,6 +89,14 @@ class AsyncClient:
         """
         await self._unary("Cancel", pb.CancelRequest(session_id=session_id))
 
+    async def delete(self, session_id: str) -> None:
+        """Ends a session and has its prompt and text forgotten at once.
+
+        Raises:
+            NotFound: there is no such session of this client's.
+        """
+        await self._unary("Delete", pb.DeleteRequest(session_id=session_id))
+
     async def score(
         self, prompt: str | Sequence[int], *, num_top_log_probs: int = 0, timeout: float | None = None
     ) -> Score:
@@ -100,7 +123,7 @@ class AsyncClient:
         await self.close()
 
     def _stream(self, request: Request, timeout: float | None) -> AsyncStream:
-        return AsyncStream(self._stub, SessionReader(request), self._attempts(timeout))
+        return AsyncStream(self._stub, SessionReader(request), self._attempts(timeout), self._access)
 
     def _attempts(self, timeout: float | None) -> Attempts:
         return Attempts(self._addresses, next(self._turns), self._patience, time.monotonic(), timeout)
@@ -108,7 +131,7 @@ class AsyncClient:
     def _stub(self, address: str) -> Any:
         channel = self._channels.get(address)
         if channel is None:
-            channel = self._channels[address] = open_channel(address)
+            channel = self._channels[address] = self._access.aio_channel(address)
         return GenerationServiceStub(channel)  # type: ignore[no-untyped-call]
 
     async def _unary(self, name: str, request: Any, timeout: float | None = UNARY_TIMEOUT_SECONDS) -> Any:
@@ -116,16 +139,19 @@ class AsyncClient:
         while True:
             try:
                 call = getattr(self._stub(attempts.address), name)
-                return await call(request, timeout=attempts.remaining(time.monotonic()))
+                return await call(request, timeout=attempts.remaining(time.monotonic()), metadata=self._access.metadata)
             except grpc.RpcError as error:
-                await asyncio.sleep(attempts.pause(as_tandem(error), time.monotonic(), started=False))
+                await asyncio.sleep(
+                    attempts.pause(self._access.explained(as_tandem(error)), time.monotonic(), started=False)
+                )
 
 
 class AsyncStream(AsyncIterator[Part]):
     """The parts of one text, as they are committed; read by one task. Otherwise as `tandem.client.Stream`."""
 
-    def __init__(self, stub_of: Any, reader: SessionReader, attempts: Attempts) -> None:
+    def __init__(self, stub_of: Any, reader: SessionReader, attempts: Attempts, access: Access) -> None:
         self._stub_of = stub_of
+        self._access = access
         self._reader = reader
         self._call: Any = None
         self._parts = self._read(attempts)
@@ -167,7 +193,9 @@ class AsyncStream(AsyncIterator[Part]):
         while not reader.finished:
             try:
                 remaining = attempts.remaining(time.monotonic())
-                self._call = open_stream(self._stub_of(attempts.address), reader.next_request(), remaining)
+                self._call = open_stream(
+                    self._stub_of(attempts.address), reader.next_request(), remaining, self._access.metadata
+                )
                 async for message in self._call:
                     attempts.progressed(time.monotonic())
                     part = reader.receive(message)
@@ -176,6 +204,8 @@ class AsyncStream(AsyncIterator[Part]):
                 if not reader.finished:
                     raise Unavailable("the stream ended before the text did")
             except (grpc.RpcError, Unavailable) as error:
-                await asyncio.sleep(attempts.pause(as_tandem(error), time.monotonic(), reader.started))
+                await asyncio.sleep(
+                    attempts.pause(self._access.explained(as_tandem(error)), time.monotonic(), reader.started)
+                )
             finally:
                 self.close()

@@ -15,10 +15,10 @@ from tandem.v1 import generation_pb2 as pb
 UNARY_TIMEOUT_SECONDS = 10.0
 
 
-def open_stream(stub: Any, request: Request, timeout: float | None) -> Any:
+def open_stream(stub: Any, request: Request, timeout: float | None, metadata: Sequence[tuple[str, str]] = ()) -> Any:
     """Starts the streaming call that serves ``request``, with a synchronous stub or an asyncio one."""
     method = stub.Resume if isinstance(request, pb.ResumeRequest) else stub.Generate
-    return method(request, timeout=timeout)
+    return method(request, timeout=timeout, metadata=metadata)
 
 
 def resume_request(session_id: str, position: int, digest: bytes, token_ids: Sequence[int]) -> pb.ResumeRequest:

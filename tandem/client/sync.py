@@ -6,17 +6,18 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 import grpc
 
+from tandem.client.access import Access
 from tandem.client.attempts import Attempts, Patience, parse_addresses
 from tandem.client.calls import UNARY_TIMEOUT_SECONDS, as_tandem, open_stream, resume_request
 from tandem.client.reader import Request, SessionReader
 from tandem.errors import Unavailable
 from tandem.generation import Generation, Options, Part, Score
-from tandem.rpc.channel import CHANNEL_OPTIONS
 from tandem.rpc.codec import Description, decode_description
 from tandem.rpc.generation_codec import decode_score, encode_request, encode_score_request
 from tandem.v1 import generation_pb2 as pb
@@ -27,12 +28,26 @@ from tandem.v1.generation_pb2_grpc import GenerationServiceStub
 class Client:
     """A client of one orchestrator, or of several that share a store. Safe to share between threads."""
 
-    def __init__(self, addresses: str | Sequence[str] = "127.0.0.1:7070", patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        addresses: str | Sequence[str] = "127.0.0.1:7070",
+        patience: Patience | None = None,
+        *,
+        api_key: str | None = None,
+        tls_ca: str | Path | None = None,
+    ) -> None:
         """Takes addresses as host:port; connects on first use.
 
+        Args:
+            addresses: one, or several that share a store.
+            patience: how long to go on trying.
+            api_key: sent with every call; that of ``TANDEM_API_KEY`` where None.
+            tls_ca: file of the CA that the servers' certificates are of, or ``public``; None is plaintext.
+
         Raises:
-            InvalidArgument: an address has another form.
+            InvalidArgument: an address has another form, or the key or the file cannot be used.
         """
+        self._access = Access(api_key, tls_ca)
         self._addresses = parse_addresses(addresses)
         self._patience = patience or Patience()
         self._turns = itertools.count()
@@ -95,6 +110,14 @@ class Client:
         """
         self._unary("Cancel", pb.CancelRequest(session_id=session_id))
 
+    def delete(self, session_id: str) -> None:
+        """Ends a session and has its prompt and text forgotten at once.
+
+        Raises:
+            NotFound: there is no such session of this client's.
+        """
+        self._unary("Delete", pb.DeleteRequest(session_id=session_id))
+
     def score(self, prompt: str | Sequence[int], *, num_top_log_probs: int = 0, timeout: float | None = None) -> Score:
         """Tells how probable a text is under the target; nothing is generated.
 
@@ -127,7 +150,7 @@ class Client:
         self.close()
 
     def _stream(self, request: Request, timeout: float | None) -> Stream:
-        return Stream(self._stub, SessionReader(request), self._attempts(timeout))
+        return Stream(self._stub, SessionReader(request), self._attempts(timeout), self._access)
 
     def _attempts(self, timeout: float | None) -> Attempts:
         return Attempts(self._addresses, next(self._turns), self._patience, time.monotonic(), timeout)
@@ -136,7 +159,7 @@ class Client:
         with self._lock:
             channel = self._channels.get(address)
             if channel is None:
-                channel = self._channels[address] = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+                channel = self._channels[address] = self._access.channel(address)
         return GenerationServiceStub(channel)  # type: ignore[no-untyped-call]
 
     def _unary(self, name: str, request: Any, timeout: float | None = UNARY_TIMEOUT_SECONDS) -> Any:
@@ -144,9 +167,9 @@ class Client:
         while True:
             try:
                 call = getattr(self._stub(attempts.address), name)
-                return call(request, timeout=attempts.remaining(time.monotonic()))
+                return call(request, timeout=attempts.remaining(time.monotonic()), metadata=self._access.metadata)
             except grpc.RpcError as error:
-                time.sleep(attempts.pause(as_tandem(error), time.monotonic(), started=False))
+                time.sleep(attempts.pause(self._access.explained(as_tandem(error)), time.monotonic(), started=False))
 
 
 class Stream(Iterator[Part]):
@@ -156,8 +179,9 @@ class Stream(Iterator[Part]):
     stream leaves its session paused on the server for a while, to be resumed or cancelled.
     """
 
-    def __init__(self, stub_of: Any, reader: SessionReader, attempts: Attempts) -> None:
+    def __init__(self, stub_of: Any, reader: SessionReader, attempts: Attempts, access: Access) -> None:
         self._stub_of = stub_of
+        self._access = access
         self._reader = reader
         self._call: Any = None
         self._parts = self._read(attempts)
@@ -196,7 +220,9 @@ class Stream(Iterator[Part]):
         while not reader.finished:
             try:
                 remaining = attempts.remaining(time.monotonic())
-                self._call = open_stream(self._stub_of(attempts.address), reader.next_request(), remaining)
+                self._call = open_stream(
+                    self._stub_of(attempts.address), reader.next_request(), remaining, self._access.metadata
+                )
                 for message in self._call:
                     attempts.progressed(time.monotonic())
                     part = reader.receive(message)
@@ -205,6 +231,6 @@ class Stream(Iterator[Part]):
                 if not reader.finished:
                     raise Unavailable("the stream ended before the text did")
             except (grpc.RpcError, Unavailable) as error:
-                time.sleep(attempts.pause(as_tandem(error), time.monotonic(), reader.started))
+                time.sleep(attempts.pause(self._access.explained(as_tandem(error)), time.monotonic(), reader.started))
             finally:
                 self.close()

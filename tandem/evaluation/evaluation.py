@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tandem.client import AsyncClient
+from tandem.client.access import key_of
 from tandem.errors import InvalidArgument
 from tandem.evaluation import records as stored
 from tandem.evaluation.experiment import Experiment
@@ -23,8 +24,21 @@ from tandem.evaluation.summary import CONFIG_NAME, Run, by_task_and_configuratio
 from tandem.rpc.codec import Description
 from tandem.stack import Doors, Models, Plan, Stack
 
-GROWING = ("limit", "repetitions", "trace", "concurrency", "address")
+GROWING = ("limit", "repetitions", "trace", "concurrency", "address", "api_key_file", "tls_ca")
 """What may differ when a run goes on: more may be asked for, and asked elsewhere."""
+
+
+def client_of(experiment: Experiment) -> AsyncClient:
+    """A client of the running Tandem that an experiment names.
+
+    Raises:
+        InvalidArgument: its key or its CA cannot be read.
+    """
+    assert experiment.address is not None
+    key_file = experiment.api_key_file
+    return AsyncClient(
+        experiment.address, api_key=key_of(Path(key_file) if key_file else None), tls_ca=experiment.tls_ca
+    )
 
 
 @asynccontextmanager
@@ -35,7 +49,7 @@ async def served(experiment: Experiment, say: Callable[[str], None]) -> AsyncIte
         TandemError: it could not be started.
     """
     if experiment.address is not None:
-        async with AsyncClient(experiment.address) as client:
+        async with client_of(experiment) as client:
             yield client
         return
     models = Models(experiment.target, experiment.draft, experiment.dtype, experiment.threads)

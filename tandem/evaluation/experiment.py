@@ -103,6 +103,10 @@ class Experiment(BaseModel):
     threads: int | None = Field(None, ge=1)
     address: str | None = None
     """A running Tandem; None starts one."""
+    api_key_file: str | None = None
+    """File with the key that it asks for."""
+    tls_ca: str | None = None
+    """File of the CA that its certificate is of, or ``public``; None is plaintext."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -7,6 +7,8 @@ import re
 import grpc.aio
 
 from tandem.errors import InvalidArgument
+from tandem.pem_files import PemFiles
+from tandem.rpc.tls import channel_credentials
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Over the longest text a message may carry: 2**20 ids of at most five bytes, several times."""
@@ -48,10 +50,15 @@ def check_address(address: str) -> str:
     return address
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
+def open_channel(address: str, tls: PemFiles | None = None) -> grpc.aio.Channel:
     """An asyncio channel to ``address`` (host:port). It connects on first use; the caller closes it.
+
+    ``tls``: whom to trust, and what to show; None is plaintext.
 
     Raises:
         InvalidArgument: the address has another form.
     """
-    return grpc.aio.insecure_channel(check_address(address), options=CHANNEL_OPTIONS)
+    check_address(address)
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(address, channel_credentials(tls), options=CHANNEL_OPTIONS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from tandem.decoding.constraint import KINDS, Constraint
 from tandem.decoding.values import (
     DIGEST_BYTES,
     MAX_BIASES,
+    MAX_DRAFT_LENGTH,
     MAX_NODES,
     MAX_SUPPORT,
     MAX_TOKENS,
@@ -41,6 +43,8 @@ from tandem.v1 import types_pb2 as pb
 MAX_OUTCOME_TOKENS = 64
 MAX_EOS_IDS = 64
 MAX_METHODS = 32
+MAX_NAME_LENGTH = 4096
+"""Of what a service says of itself: a model may be a folder."""
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -83,6 +87,7 @@ def check_token_ids(token_ids: Sequence[int], vocab_size: int, what: str = "toke
 def check_decoding_ids(decoding: Decoding, vocab_size: int) -> None:
     """Checks that every token a request names is one of the model's."""
     check_token_ids([token for token, _ in decoding.sampling.logit_bias], vocab_size, "logit_bias")
+    check_token_ids(decoding.eos_token_ids, vocab_size, "eos_token_ids")
 
 
 def check_seconds(seconds: float, what: str) -> float:
@@ -391,6 +396,13 @@ def decode_outcome(message: pb.Outcome) -> Outcome:
         len(message.log_probs) == count, f"an outcome of {count} tokens has {len(message.log_probs)} log-probabilities"
     )
     _require(0 <= message.num_accepted <= count, f"an outcome of {count} tokens says {message.num_accepted} accepted")
+    _require(
+        0 <= message.num_drafted <= MAX_DRAFT_LENGTH,
+        f"an outcome says {message.num_drafted} drafted; expected 0 to {MAX_DRAFT_LENGTH}",
+    )
+    passes = message.num_target_passes
+    _require(0 <= passes <= MAX_TOKENS, f"an outcome says {passes} target passes; expected 0 to {MAX_TOKENS}")
+    _require(not any(map(isnan, message.log_probs)), "an outcome has a log-probability that is not a number")
     return Outcome(
         token_ids=tuple(message.token_ids),
         num_accepted=message.num_accepted,
@@ -474,6 +486,9 @@ def decode_description(message: pb.DescribeResponse) -> Description:
     )
     _require(len(message.methods) <= MAX_METHODS, f"at most {MAX_METHODS} methods are accepted")
     _require(len(message.eos_token_ids) <= MAX_EOS_IDS, f"at most {MAX_EOS_IDS} eos_token_ids are accepted")
+    said = (message.role, message.instance_id, message.model, message.dtype, *message.methods)
+    longest = max(map(len, (*said, message.weights_digest, message.tokenizer_digest)))
+    _require(longest <= MAX_NAME_LENGTH, f"a description has a text of {longest} characters; at most {MAX_NAME_LENGTH}")
     lifecycle = next((name for name, number in _LIFECYCLES.items() if number == message.lifecycle), None)
     if lifecycle is None:
         raise InvalidArgument(f"the peer says it is in life cycle {message.lifecycle}, which does not exist")

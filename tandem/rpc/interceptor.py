@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from tandem.errors import TandemError
-from tandem.rpc.status import code_of, trailing_metadata
+from tandem.rpc.status import MAX_MESSAGE, code_of, trailing_metadata
 from tandem.telemetry import logger
 
 _log = logger("tandem.rpc")
@@ -18,7 +18,7 @@ _log = logger("tandem.rpc")
 
 async def _abort(error: Exception, context: grpc.aio.ServicerContext, method: str) -> NoReturn:
     if isinstance(error, TandemError):
-        await context.abort(code_of(error), str(error), trailing_metadata(error))
+        await context.abort(code_of(error), str(error)[:MAX_MESSAGE], trailing_metadata(error))
     _log.error("call failed unexpectedly", method=method, exc_info=error)
     await context.abort(code_of(error), "an unexpected failure; the service's log has it")
     raise AssertionError("abort() raises")

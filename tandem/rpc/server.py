@@ -7,13 +7,14 @@ health turns to NOT_SERVING, the service drains, the server stops; in all under 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -25,8 +26,10 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, start_http_server
 
 from tandem.errors import InvalidArgument, InvariantBroken, TandemError
+from tandem.pem_files import PemFiles
 from tandem.rpc.channel import MESSAGE_OPTIONS
 from tandem.rpc.interceptor import ErrorInterceptor
+from tandem.rpc.tls import server_credentials
 from tandem.telemetry import logger
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -55,6 +58,10 @@ class Service(Protocol):
     @property
     def grpc_name(self) -> str:
         """Full name of its gRPC service, as health and reflection know it."""
+
+    @property
+    def interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
+        """What its calls pass first, beside what all services have."""
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds its servicer. Called before `start`; Describe is answered from here on."""
@@ -88,6 +95,8 @@ class Listen:
     metrics_port: int | None = 0
     """None where the service itself answers /metrics and names it in `Service.ready_fields`."""
     ready_file: Path | None = None
+    tls: PemFiles | None = None
+    """The server's certificate, and of whom it asks one; None is plaintext."""
 
 
 async def serve(
@@ -108,7 +117,7 @@ async def serve(
     """
     log = logger("tandem.rpc")
     stopping = stop or asyncio.Event()
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=[*service.interceptors, ErrorInterceptor()], options=SERVER_OPTIONS)
     healthy = health.aio.HealthServicer()
     names = ("", service.grpc_name)
     for name in names:
@@ -116,7 +125,7 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     service.register(server)
     reflection.enable_server_reflection((service.grpc_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    address = _bind(server, listen.host, listen.port)
+    address = _bind(server, listen)
     metrics = _Metrics(registry, listen)
     restore = _on_signals(stopping.set)
     try:
@@ -198,7 +207,8 @@ def _on_signals(stop: Callable[[], None]) -> Callable[[], None]:
     return restore
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+def _bind(server: grpc.aio.Server, listen: Listen) -> str:
+    host, port = listen.host, listen.port
     taken = InvalidArgument(
         f"cannot listen on {_join(host, port)}: the port is taken, or the interface is not this machine's; "
         "choose another --port, or 0 for a free one"
@@ -206,7 +216,10 @@ def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
     try:
         if port:
             _try_port(host, port)
-        bound = server.add_insecure_port(_join(host, port))
+        if listen.tls is None:
+            bound = server.add_insecure_port(_join(host, port))
+        else:
+            bound = server.add_secure_port(_join(host, port), server_credentials(listen.tls))
     except (OSError, RuntimeError):
         raise taken from None
     if not bound:
@@ -243,6 +256,14 @@ class _Metrics:
         if self._httpd is not None:
             self._httpd.shutdown()
             self._httpd.server_close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _join(host: str, port: int) -> str:

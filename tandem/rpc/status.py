@@ -16,6 +16,7 @@ from tandem.errors import (
     RowFailed,
     Stale,
     TandemError,
+    Unauthenticated,
     Unavailable,
 )
 from tandem.v1 import types_pb2
@@ -23,7 +24,8 @@ from tandem.v1 import types_pb2
 RETRY_AFTER_KEY = "retry-after-seconds"
 """Trailing metadata that says when a refused request may come back."""
 
-MAX_REFUSAL_MESSAGE = 2000
+MAX_MESSAGE = 2000
+"""Characters of an error's message that travel: it may quote what somebody sent."""
 
 # Read downwards for a code (the first class that fits), and by code for an error (the first row that has it).
 _TABLE: tuple[tuple[type[TandemError], grpc.StatusCode], ...] = (
@@ -33,6 +35,7 @@ _TABLE: tuple[tuple[type[TandemError], grpc.StatusCode], ...] = (
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (Cancelled, grpc.StatusCode.CANCELLED),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (NotFound, grpc.StatusCode.NOT_FOUND),
     (Stale, grpc.StatusCode.FAILED_PRECONDITION),
     (DataLoss, grpc.StatusCode.DATA_LOSS),
@@ -102,7 +105,7 @@ def refusal_of(session_id: str, error: BaseException, highest_epoch: int = 0) ->
     return types_pb2.Refusal(
         session_id=session_id,
         code=code_of(error).value[0],
-        message=message[:MAX_REFUSAL_MESSAGE],
+        message=message[:MAX_MESSAGE],
         highest_epoch=highest_epoch,
         retry_after_seconds=retry_after_of(error),
     )
@@ -111,4 +114,4 @@ def refusal_of(session_id: str, error: BaseException, highest_epoch: int = 0) ->
 def error_of_refusal(refusal: types_pb2.Refusal) -> TandemError:
     """The error that a refusal stands for."""
     code = _CODE_BY_NUMBER.get(refusal.code, grpc.StatusCode.UNKNOWN)
-    return error_from_code(code, refusal.message, refusal.retry_after_seconds)
+    return error_from_code(code, refusal.message[:MAX_MESSAGE], refusal.retry_after_seconds)

@@ -62,6 +62,8 @@ class Plan:
     doors: Doors = field(default_factory=Doors)
     defaults: Mapping[str, str] = field(default_factory=dict)
     """Decoding defaults as the orchestrator's flags: ``{"method": "mmtad", "draft-length": "6"}``."""
+    api_keys: Path | None = None
+    """File of the keys that the orchestrators ask for; None: they ask nobody."""
     redis_url: str | None = None
     """A store that is there already; None has the stack start one of its own."""
     ready_file: Path | None = None

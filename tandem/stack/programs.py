@@ -125,6 +125,8 @@ def orchestrator_programs(
     """
     flags = {"host": plan.doors.host, "redis-url": redis_url, "log-level": _log_level(plan)} | dict(plan.defaults)
     flags |= {role: ",".join(addresses) for role, addresses in replicas.items()}
+    if plan.api_keys is not None:
+        flags["api-keys"] = str(plan.api_keys)
     if plan.models.target is not None:
         flags["tokenizer"] = plan.models.target
     programs = []

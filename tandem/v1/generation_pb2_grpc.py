@@ -56,6 +56,11 @@ class GenerationServiceStub:
                 request_serializer=tandem_dot_v1_dot_generation__pb2.CancelRequest.SerializeToString,
                 response_deserializer=tandem_dot_v1_dot_generation__pb2.CancelResponse.FromString,
                 _registered_method=True)
+        self.Delete = channel.unary_unary(
+                '/tandem.v1.GenerationService/Delete',
+                request_serializer=tandem_dot_v1_dot_generation__pb2.DeleteRequest.SerializeToString,
+                response_deserializer=tandem_dot_v1_dot_generation__pb2.DeleteResponse.FromString,
+                _registered_method=True)
         self.GetSession = channel.unary_unary(
                 '/tandem.v1.GenerationService/GetSession',
                 request_serializer=tandem_dot_v1_dot_generation__pb2.GetSessionRequest.SerializeToString,
@@ -73,7 +78,7 @@ class GenerationServiceServicer:
     """
 
     def Describe(self, request, context):
-        """What this orchestrator serves. Never fails while the process lives.
+        """What this orchestrator serves. Never fails while the process lives, but for want of a key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,6 +105,14 @@ class GenerationServiceServicer:
 
     def Cancel(self, request, context):
         """Ends a session. NOT_FOUND: no such session. Cancelling an ended session changes nothing and succeeds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Delete(self, request, context):
+        """Ends a session, wherever it runs, and forgets its prompt and text at once, rather than when they expire. NOT_FOUND: no
+        such session. An operator may delete anybody's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,6 +155,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.Cancel,
                     request_deserializer=tandem_dot_v1_dot_generation__pb2.CancelRequest.FromString,
                     response_serializer=tandem_dot_v1_dot_generation__pb2.CancelResponse.SerializeToString,
+            ),
+            'Delete': grpc.unary_unary_rpc_method_handler(
+                    servicer.Delete,
+                    request_deserializer=tandem_dot_v1_dot_generation__pb2.DeleteRequest.FromString,
+                    response_serializer=tandem_dot_v1_dot_generation__pb2.DeleteResponse.SerializeToString,
             ),
             'GetSession': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSession,
@@ -263,6 +281,33 @@ class GenerationService:
             '/tandem.v1.GenerationService/Cancel',
             tandem_dot_v1_dot_generation__pb2.CancelRequest.SerializeToString,
             tandem_dot_v1_dot_generation__pb2.CancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Delete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.v1.GenerationService/Delete',
+            tandem_dot_v1_dot_generation__pb2.DeleteRequest.SerializeToString,
+            tandem_dot_v1_dot_generation__pb2.DeleteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -331,6 +331,7 @@ async def test_a_lease_expires_unless_watermarks_renew_it(verify: Running, clien
 
 BAD_GRANTS = {
     "an id past the vocabulary": ({"token_ids": [1, 8]}, "below 8"),
+    "an end token past the vocabulary": ({"decode": decoding("mtad", eos_token_ids=(0, 8))}, "eos_token_ids has id 8"),
     "no text": ({"token_ids": []}, "token_ids"),
     "no drafter for the method": ({"decode": decoding("mtjd")}, "mtjd"),
     "an unknown method": ({"decode": decoding("magic")}, "magic"),

@@ -127,14 +127,16 @@ class Stage:
         }
         flags = [flag(name.replace("_", "-"), value) for name, value in (values | settings).items() if value != ""]
         registry = CollectorRegistry()
-        service = Orchestrator(OrchestratorSettings.load(flags, {}), registry)
+        loaded = OrchestratorSettings.load(flags, {})
+        service = Orchestrator(loaded, registry)
+        listen = Listen(metrics_port=None, tls=loaded.open_public_tls())
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         async def on_ready(address: str) -> None:
             ready.set_result(address)
 
         stop = asyncio.Event()
-        task = asyncio.create_task(serve(service, Listen(metrics_port=None), registry, stop=stop, on_ready=on_ready))
+        task = asyncio.create_task(serve(service, listen, registry, stop=stop, on_ready=on_ready))
 
         async def end() -> None:
             stop.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -11,7 +12,8 @@ import pytest
 from tandem.decoding.methods import METHODS
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import types_pb2
-from tests.orchestrator.conftest import SCRIPT, Served, Stage
+from tests.orchestrator.conftest import PROMPT, SCRIPT, Served, Stage
+from tests.support.replicas import scripted
 
 NAN = float("nan")
 
@@ -92,6 +94,25 @@ async def test_bad_values_are_refused_by_name(busy: tuple[Served, Any]) -> None:
         assert expected in str(error.details()), (fields, error.details())
     assert len(draft.opened) <= 1  # the neighbour's; nothing else was started
     assert served.metric("commits_total", answer="stale") == 0
+
+
+@pytest.mark.parametrize("role", ["verify", "draft"])
+@pytest.mark.parametrize("token_id", [320, 2**32 - 1])
+async def test_an_id_that_no_replica_can_have_made_is_never_committed(stage: Stage, role: str, token_id: int) -> None:
+    """Nor shown: the replica that says so is not believed further."""
+    wild = scripted([40, token_id, 41], len(PROMPT))
+    verify = await stage.verify(wild if role == "verify" else None)
+    draft = await stage.draft(wild if role == "draft" else None)
+    served = await stage.orchestrator([verify], [draft], recovery_timeout=0.5)
+    call = served.generate(method="autoregressive" if role == "verify" else "mtad")
+    shown = []
+    with suppress(grpc.aio.AioRpcError):
+        async for message in call:
+            shown += message.part.token_ids
+    assert await call.code() in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)
+    assert max(shown) < 320
+    if role == "draft":
+        assert len(shown) == 20  # the target went on alone
 
 
 async def test_a_request_without_a_prompt_is_refused(served: Served) -> None:

@@ -138,7 +138,7 @@ async def test_the_most_probable_tokens_are_kept_where_they_are_asked_for(
     assert found.top_log_probs == tops
     assert all(seconds > 0 for seconds in await expiries(raw, asked.session_id))
     *_, key = keys_of(asked.session_id)
-    await store.delete(asked.session_id)
+    await raw.delete(*keys_of(asked.session_id))
     await store.restore(found)
     assert (await store.read(asked.session_id)).top_log_probs == tops
     assert await raw.ttl(key) > 0
@@ -280,7 +280,7 @@ async def test_what_the_store_lost_is_restored_over_a_beginning_only(store: Sess
     )
     await store.restore(whole)
     assert (await store.read(record.session_id)).token_ids == text
-    await store.delete(record.session_id)
+    await raw.delete(*keys_of(record.session_id))
     await store.restore(whole)
     assert (await store.read(record.session_id)).token_ids == text
     assert all(seconds > 0 for seconds in await expiries(raw, record.session_id))
@@ -292,15 +292,50 @@ async def test_what_the_store_lost_is_restored_over_a_beginning_only(store: Sess
         await store.restore(whole)
 
 
-async def test_deleting_leaves_no_key_behind(store: SessionStore, raw: redis.Redis) -> None:
+async def test_deleting_leaves_nothing_of_the_text_behind(store: SessionStore, raw: redis.Redis) -> None:
     record = new_record()
     await store.create(record)
-    await store.commit(name_of(record, PROMPT), outcome_after(PROMPT, (9,)))
-    await store.delete(record.session_id)
-    await store.delete(record.session_id)
-    assert not await raw.exists(*keys_of(record.session_id))
+    await store.commit(name_of(record, PROMPT), with_joules(outcome_after(PROMPT, (9,)), 0.25, 1.0))
+    await store.delete(record.session_id, b"x" * 16)
+    assert await raw.exists(*keys_of(record.session_id)) == 1
+    stone = await raw.hgetall(keys_of(record.session_id)[0])
+    assert {key: stone[key] for key in (b"setup", b"digest", b"stop", b"position")} == {
+        b"setup": b"",
+        b"digest": b"",
+        b"stop": b"",
+        b"position": b"0",
+    }
+    assert all(900 < seconds <= 1000 for seconds in await expiries(raw, record.session_id))
+    for gone in (store.read(record.session_id), store.delete(record.session_id, b"y" * 16)):
+        with pytest.raises(NotFound):
+            await gone
+
+
+async def test_what_was_deleted_is_not_written_back(store: SessionStore, raw: redis.Redis) -> None:
+    record = new_record()
+    await store.create(record)
+    round_ = name_of(record, PROMPT), outcome_after(PROMPT, (9,))
+    await store.commit(*round_)
+    whole = await store.read(record.session_id)
+    await store.delete(record.session_id, b"x" * 16)
+    assert (await store.commit(*round_)).kind == "stale"
+    assert (await store.commit(name_of(record, (*PROMPT, 9)), outcome_after((*PROMPT, 9), (10,)))).kind == "stale"
+    for writing in (
+        store.raise_epoch(record.session_id, record.fence, fence(9)),
+        store.restore(whole),
+        store.restore(replace(whole, fence=fence(9))),
+        store.create(record),
+    ):
+        with pytest.raises(Stale):
+            await writing
+    await store.pause(record.session_id, record.fence)
+    assert await raw.exists(*keys_of(record.session_id)) == 1
+
+
+async def test_deleting_what_is_not_there_says_so(store: SessionStore, raw: redis.Redis) -> None:
     with pytest.raises(NotFound):
-        await store.read(record.session_id)
+        await store.delete("nowhere", b"x" * 16)
+    assert not await raw.exists(*keys_of("nowhere"))
 
 
 async def test_a_record_of_another_schema_is_refused(store: SessionStore, raw: redis.Redis) -> None:
@@ -378,8 +413,7 @@ async def test_the_energy_of_rounds_is_kept_and_summed(store: SessionStore, raw:
     assert len(await expiries(raw, record.session_id)) == 6
     assert all(900 < seconds <= 1000 for seconds in await expiries(raw, record.session_id))
     # Written back by another orchestrator, it is the same.
-    await store.delete(record.session_id)
-    assert not await raw.exists(*keys_of(record.session_id))
+    await raw.delete(*keys_of(record.session_id))
     await store.restore(found)
     assert (await store.read(record.session_id)).rounds == found.rounds
     assert all(seconds > 0 for seconds in await expiries(raw, record.session_id))

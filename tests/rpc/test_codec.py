@@ -126,6 +126,40 @@ def test_outcome(value: Outcome) -> None:
     assert codec.decode_outcome(codec.encode_outcome(value)) == value
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_drafted": -1},
+        {"num_drafted": 33},
+        {"num_accepted": -1},
+        {"num_accepted": 3},
+        {"num_target_passes": -1},
+        {"num_target_passes": 2**31 - 1},
+        {"log_probs": [math.nan, -1.0]},
+        {"log_probs": [-1.0]},
+        {"next_digest": b"short"},
+    ],
+)
+def test_an_outcome_out_of_bounds_is_refused(changes: dict[str, object]) -> None:
+    good = codec.encode_outcome(Outcome((3, 4), 1, 4, (-0.5, -1.0), bytes(16)))
+    codec.decode_outcome(good)
+    for name, value in changes.items():
+        good.ClearField(name)
+        if isinstance(value, list):
+            getattr(good, name).extend(value)
+        else:
+            setattr(good, name, value)
+    with pytest.raises(InvalidArgument):
+        codec.decode_outcome(good)
+
+
+def test_a_description_out_of_bounds_is_refused() -> None:
+    good = codec.encode_description(codec.Description("verify", "a", 1, "ready"))
+    good.model = "x" * 4097
+    with pytest.raises(InvalidArgument, match="at most 4096"):
+        codec.decode_description(good)
+
+
 def test_a_proposal_comes_back_with_its_distributions() -> None:
     tree = TokenTree(np.array([3, 4, 5]), np.array([-1, -1, 0]), np.array([-0.5, -math.inf, -1.25]))
     drawn = DraftDistributions(

@@ -15,6 +15,7 @@ from tandem.decoding.values import Decoding, Fence, Floats, Outcome, Sampling, S
 from tandem.engine.hosting import HostedModel
 from tandem.engine.proposer import Proposer
 from tandem.engine.verifier import Verifier
+from tandem.pem_files import PemFiles
 from tandem.rpc.channel import open_channel
 from tandem.rpc.server import Listen, Service, serve
 from tests.support.tabular import TabularModel, random_tables
@@ -111,7 +112,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(service: Service, registry: CollectorRegistry) -> AsyncIterator[Running]:
+async def running(service: Service, registry: CollectorRegistry, tls: PemFiles | None = None) -> AsyncIterator[Running]:
     """Serves until the block ends."""
     stop = asyncio.Event()
     bound: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -119,7 +120,7 @@ async def running(service: Service, registry: CollectorRegistry) -> AsyncIterato
     async def ready(address: str) -> None:
         bound.set_result(address)
 
-    task = asyncio.create_task(serve(service, Listen(metrics_port=None), registry, stop=stop, on_ready=ready))
+    task = asyncio.create_task(serve(service, Listen(metrics_port=None, tls=tls), registry, stop=stop, on_ready=ready))
     await asyncio.wait((bound, task), return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         task.result()

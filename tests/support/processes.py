@@ -38,7 +38,8 @@ class Process:
 def started(module: str, folder: Path, *flags: str) -> Iterator[Process]:
     """Starts ``python -m module``, waits until it serves, and ends it with the block."""
     ready_file, log = folder / f"{module}.ready", folder / f"{module}.log"
-    command = [sys.executable, "-m", module, "--threads", "1", "--ready-file", str(ready_file), *flags]
+    threads = () if module == "orchestrator" else ("--threads", "1")
+    command = [sys.executable, "-m", module, *threads, "--ready-file", str(ready_file), *flags]
     with log.open("wb") as stderr:
         popen = subprocess.Popen(command, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:

@@ -89,6 +89,8 @@ BAD_OPENS: dict[str, tuple[Callable[[verify_pb2.OpenSequence], object], str]] = 
     "a constraint where no tokenizer is": (_constrain, "the model has no tokenizer"),
     "21 log-probabilities": (lambda m: setattr(m.decoding, "num_top_log_probs", 21), "num_top_log_probs"),
     "-1 log-probabilities": (lambda m: setattr(m.decoding, "num_top_log_probs", -1), "num_top_log_probs"),
+    "an end token past the vocabulary": (lambda m: m.decoding.eos_token_ids.append(8), "eos_token_ids has id 8"),
+    "the largest end token there is": (lambda m: m.decoding.eos_token_ids.append(2**32 - 1), "eos_token_ids has id"),
     "65 end tokens": (lambda m: m.decoding.eos_token_ids.extend([1] * 65), "eos_token_ids"),
     "epoch 0": (lambda m: setattr(m.fence, "epoch", 0), "epoch"),
     "a short nonce": (lambda m: setattr(m.fence, "nonce", b"1234"), "nonce"),

@@ -1,5 +1,7 @@
 // Server-sent events of a POST, and the rest of them after a lost connection.
 
+import { authorization } from "./key.js";
+
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 4000;
 const MAX_TRIES = 12;
@@ -23,8 +25,9 @@ export class Refused extends Error {
 class Lost extends Error {}
 
 export async function request(path, body, signal) {
-  const options = body === undefined ? {} : {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+  const headers = authorization();
+  const options = body === undefined ? { headers } : {
+    method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body),
   };
   let answer;
   try {

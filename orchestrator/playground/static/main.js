@@ -3,15 +3,13 @@
 import { byId, element } from "./dom.js";
 import { requestJson } from "./events.js";
 import { Dials, Sampling, blame } from "./form.js";
+import { authorization, isKeyMissing, typedKey } from "./key.js";
 import { Panel } from "./panel.js";
 
 const PLAIN = "autoregressive";
 const DRAWN_SEEDS = 1e9;
 
-const choices = await requestJson("/playground/choices").catch((error) => {
-  byId("alert").textContent = `The page could not be set up: ${error.message}. Load it again.`;
-  throw error;
-});
+const choices = await setUp();
 
 const first = new Dials(byId("dials-a"), "a", "Method", choices, choices.defaults.method);
 const other = choices.defaults.method === PLAIN ? "mtad" : PLAIN;
@@ -31,6 +29,23 @@ byId("prompt").addEventListener("keydown", (event) => {
 });
 showCompared();
 if (choices.with_examples) await offerExamples();
+
+/** What can be chosen, once the server lets us in. */
+async function setUp() {
+  for (;;) {
+    try {
+      return await requestJson("/playground/choices");
+    } catch (error) {
+      if (!isKeyMissing(error)) {
+        byId("alert").textContent = `The page could not be set up: ${error.message}. Load it again.`;
+        throw error;
+      }
+      if (authorization().Authorization) byId("alert").textContent = "That key is not valid here.";
+    }
+    await typedKey();
+    byId("alert").textContent = "";
+  }
+}
 
 function showCompared() {
   byId("dials-b").hidden = !byId("compare").checked;
@@ -75,4 +90,5 @@ function show(failure) {
   byId("stop").disabled = running === null;
   byId("alert").textContent = failure ? failure.message : "";
   blame(failure?.param);
+  if (isKeyMissing(failure)) typedKey();
 }

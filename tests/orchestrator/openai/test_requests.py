@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from orchestrator.openai.chat_body import ChatCompletionRequest
 from orchestrator.openai.completion_body import CompletionRequest
 from orchestrator.openai.failures import BadRequest
 from orchestrator.openai.parsing import MAX_BODY_BYTES, parse
+from tandem.tokenization import Tokenizer
 from tests.orchestrator.conftest import Stage
 from tests.orchestrator.openai.doors import Door, open_door
 from tests.support.http import ask
@@ -231,6 +233,44 @@ async def test_what_is_no_request_is_refused(door: Door, body: bytes, code: str)
 async def test_a_body_too_large_is_refused_and_its_sender_told(door: Door) -> None:
     answer = await ask(f"{door.url}/v1/completions", b" " * (MAX_BODY_BYTES + 1))
     assert (answer.status, answer.error["code"]) == (413, "body_too_large")
+
+
+MANY = {
+    "unknown parameters": {"prompt": "a", **{f"k{number}": 1 for number in range(400_000)}},
+    "stop strings of another kind": {"prompt": "a", "stop": [1] * 1_000_000},
+    "unknown parameters of messages": {
+        "messages": [{"role": "user", "content": "a", **{f"k{at}": 1 for at in range(100)}}] * 4_000
+    },
+}
+
+
+@pytest.mark.parametrize("what", MANY)
+async def test_a_body_of_countless_values_is_refused_before_each_is_looked_at(door: Door, what: str) -> None:
+    body = json.dumps(MANY[what]).encode()
+    began = time.process_time()
+    answer = await ask(f"{door.url}/v1/{'chat/' if 'messages' in what else ''}completions", body)
+    assert (answer.status, answer.error["code"]) == (413, "body_too_large")
+    assert time.process_time() - began < 3  # a tenth of what gathering every fault takes
+
+
+async def test_what_is_told_back_is_bounded(door: Door) -> None:
+    long = "x" * 100_000
+    for body in ({long: 1}, {"speculative": {long: 1}}, {"model": long}, {"temperature": long}, {"stop": [long]}):
+        answer = await door.complete(**body)
+        assert answer.status in (400, 404)
+        assert len(answer.body) < 1_000, body.keys()
+    assert len((await door.get(f"/v1/{long[:50_000]}")).body) < 1_000
+
+
+async def test_too_much_is_refused_before_anything_is_tokenised(
+    door: Door, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("tokenised")
+
+    monkeypatch.setattr(Tokenizer, "encode", never)
+    for body in ({"n": 10**6}, {"n": 129}, {"max_tokens": 2**31 - 1}, {"max_tokens": 10**30}, {"prompt": ["a"] * 129}):
+        assert (await door.complete(**{"prompt": "select " * 1000, **body})).status == 400, body
 
 
 async def test_large_bodies_within_bounds_are_read(door: Door) -> None:
