@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check protos lint lint-protos format clean quality sweep
+.PHONY: setup demo test faults check protos lint lint-protos format clean quality sweep
 
 setup: $(READY)
 
@@ -17,6 +17,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(PY) -m pytest -n 2 --dist loadfile
+
+# What docs/reliability.md shows: processes killed, stopped and cut off under load, a few hundred times. TRIALS=20 is quick.
+faults: $(READY)
+	$(PY) -m tests.faults $(if $(TRIALS),--trials $(TRIALS)) $(if $(OUT),--out $(OUT))
 
 # The tables of docs/benchmarks.md, measured anew; a run that was stopped goes on.
 quality sweep: $(READY)

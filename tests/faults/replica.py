@@ -1,0 +1,127 @@
+"""A verify or draft replica whose model is a table: ``python -m tests.faults.replica verify NAME FOLDER …flags``.
+
+Everything but the model is the real service, with its real settings. No torch is imported, so it serves a fraction of a
+second after its start.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from draft_service.drafter import Limits as DraftLimits
+from draft_service.service import DraftService
+from draft_service.settings import DraftSettings
+from tandem.decoding.values import Floats
+from tandem.decoding.warp import Candidates
+from tandem.engine.hosting import BLOCK_SIZE, HostedModel
+from tandem.engine.tree_model import Row
+from tandem.rpc.server import Listen, leave, run, serve
+from tandem.telemetry import configure_logging, new_registry
+from tandem.tokenization import tokenizer_digest
+from tests.faults.points import HookedServer, Points
+from tests.faults.tables import DRAFT, MAX_POSITIONS, TARGET, VOCAB_SIZE
+from tests.support.tabular import TabularModel
+from verify_service.service import VerifyService
+from verify_service.sessions import Limits as VerifyLimits
+from verify_service.settings import VerifySettings
+
+PASS_SECONDS = 0.002
+"""What a pass takes: time in which a fault can happen."""
+
+UNBOUNDED_BLOCKS = 1 << 20
+
+
+class FaultyTable(TabularModel):
+    """A table whose passes take a while, and pass the points ``before``, ``during`` and ``after``."""
+
+    def __init__(self, logits: Floats, points: Points, num_blocks: int) -> None:
+        super().__init__(logits, capacity=num_blocks * BLOCK_SIZE)
+        self._points = points
+
+    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+        self._points.reach("before", rows=len(rows))
+        found = super().candidates(rows, width)
+        time.sleep(PASS_SECONDS / 2)
+        self._points.reach("during", rows=len(rows))
+        time.sleep(PASS_SECONDS / 2)
+        self._points.reach("after", rows=len(rows))
+        return found
+
+
+class HookedVerify(VerifyService):
+    """The verify service, with points around its verdicts."""
+
+    points: Points
+
+    def register(self, server: Any) -> None:
+        super().register(HookedServer(server, self.points, _is_verdict))  # type: ignore[arg-type]
+
+
+class HookedDraft(DraftService):
+    """The draft service, with points around the outcomes it reports."""
+
+    points: Points
+
+    def register(self, server: Any) -> None:
+        super().register(HookedServer(server, self.points, _is_outcome))  # type: ignore[arg-type]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs until SIGTERM, as the service's own main does."""
+    role, name, folder, *flags = argv
+    points = Points(Path(folder), name)
+
+    async def replica() -> None:
+        settings = (VerifySettings if role == "verify" else DraftSettings).load(flags)
+        configure_logging(role, settings.log_level)
+        registry = new_registry()
+        table = TARGET if role == "verify" else DRAFT
+        model = FaultyTable(table, points, settings.kv_blocks or UNBOUNDED_BLOCKS)
+
+        def hosted() -> HostedModel:
+            assert model.capacity is not None
+            slots = model.capacity
+            return HostedModel(
+                model=model,
+                name=f"{role} table",
+                weights_digest=f"digest of the {role} table",
+                vocab_size=VOCAB_SIZE,
+                max_positions=MAX_POSITIONS,
+                eos_token_ids=(0,),
+                dtype="float64",
+                num_kv_slots=slots,
+                kv_usage=lambda: model.num_held / slots,
+            )
+
+        service: HookedVerify | HookedDraft
+        if isinstance(settings, VerifySettings):
+            verify_limits = VerifyLimits(
+                settings.max_sessions, settings.max_idle_sessions, settings.session_idle_seconds, settings.max_batch
+            )
+            service = HookedVerify(hosted, tokenizer_digest(settings.target), verify_limits, registry)
+        else:
+            draft_limits = DraftLimits(
+                settings.max_leases, settings.max_warm_sessions, settings.max_batch, settings.round_timeout_seconds
+            )
+            service = HookedDraft(hosted, tokenizer_digest(settings.draft), draft_limits, registry)
+        service.points = points
+        listen = Listen(settings.host, settings.port, settings.metrics_port, settings.ready_file)
+        await serve(service, listen, registry)
+
+    return run(replica)
+
+
+def _is_verdict(message: Any) -> bool:
+    return message.WhichOneof("body") in ("verdict", "decoded")
+
+
+def _is_outcome(message: Any) -> bool:
+    return bool(message.WhichOneof("body") == "outcome")
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))

@@ -1,0 +1,69 @@
+"""Whether a stack is back to where it was: KV, file descriptors, Redis keys."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import psutil
+import redis
+
+from tests.faults.stage import Member, Stage
+
+PATIENCE_SECONDS = 15.0
+WARM_SHARE = 1e-3
+"""Of the KV slots, what the one text may take that a draft replica keeps warm."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The stack at rest, before any fault."""
+
+    num_fds: dict[str, int]
+
+
+async def at_rest(stage: Stage) -> Baseline:
+    """The stack as it is once nothing runs."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while remains := _remains(stage, None):
+        assert time.monotonic() < deadline, remains
+        await asyncio.sleep(0.05)
+    return Baseline({member.name: _num_fds(member) for member in stage.members.values()})
+
+
+async def left_behind(stage: Stage, baseline: Baseline) -> list[str]:
+    """What is still held, though nothing runs any more and everybody had time to let go."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        remains = _remains(stage, baseline)
+        if not remains or time.monotonic() > deadline:
+            return remains
+        await asyncio.sleep(0.05)
+
+
+def keys_without_expiry(stage: Stage) -> list[str]:
+    """Keys in Redis that would live for ever."""
+    with redis.Redis(port=stage.redis.port) as store:
+        return [key.decode() for key in store.scan_iter(count=1000) if store.ttl(key) == -1]
+
+
+def _remains(stage: Stage, baseline: Baseline | None) -> list[str]:
+    found = []
+    with redis.Redis(port=stage.redis.port) as store:
+        if num_keys := store.dbsize():
+            found.append(f"{num_keys} keys are left in Redis")
+    for member in stage.members.values():
+        metrics = stage.metrics(member)
+        if running := metrics["tandem:num_requests_running"]:
+            found.append(f"{member.name} still counts {running:g} sessions as running")
+        allowed = {"verify": 0.0, "draft": WARM_SHARE}.get(member.role)
+        if allowed is not None and (usage := metrics["tandem:kv_cache_usage_perc"]) > allowed:
+            found.append(f"{member.name} still holds {usage:.2%} of its KV")
+        if baseline is not None and (excess := _num_fds(member) - baseline.num_fds[member.name]) > 0:
+            found.append(f"{member.name} has {excess} more file descriptors than before")
+    return found
+
+
+def _num_fds(member: Member) -> int:
+    return psutil.Process(member.pid).num_fds()

@@ -1,0 +1,82 @@
+"""SIGKILL at a point of a process's work, under load."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Sequence
+
+from tests.faults.figures import Figures, Row, Surroundings
+from tests.faults.load import Load, asks
+from tests.faults.restored import at_rest, keys_without_expiry, left_behind
+from tests.faults.stage import ROUND_TIMEOUT, Member, Stage, staged
+
+WIDTH = 8
+"""Sessions at a time."""
+
+MODEL_POINTS = ("before", "during", "after", "replying", "replied")
+STALL_SECONDS = ROUND_TIMEOUT + 3.0
+"""A round deadline, and what it takes to read the texts anew: generous, since other work shares the cores."""
+
+SETTLE_SECONDS = 20.0
+
+
+async def verify_one_of_two(given: Surroundings, num_trials: int) -> Figures:
+    """Either verify replica dies while the other lives."""
+    async with staged(given.zygote, given.folder) as stage:
+        return await killed_over_and_over(stage, stage.of("verify"), MODEL_POINTS, num_trials)
+
+
+async def verify_only_one(given: Surroundings, num_trials: int) -> Figures:
+    """The only verify replica dies, and is started again at its port."""
+    async with staged(given.zygote, given.folder, verifies=1) as stage:
+        return await killed_over_and_over(stage, stage.of("verify"), MODEL_POINTS, num_trials)
+
+
+async def killed_over_and_over(
+    stage: Stage, victims: Sequence[Member], points: Sequence[str], num_trials: int
+) -> Figures:
+    """Kills the victims in turn, at the points in turn, under load; each is started again and waited for."""
+    load = Load(stage.addresses, asks(range(6)))
+    await load.learn()
+    baseline = await at_rest(stage)
+    figures = Figures(tally=load.tally)
+    async with load.running(WIDTH):
+        for number, (point, victim) in zip(
+            range(num_trials), itertools.cycle(itertools.product(points, victims)), strict=False
+        ):
+            assert victim.forked is not None
+            victim.points.arm(point, skip=number % 7)
+            status = await victim.forked.status
+            since, sessions = time.monotonic(), set(load.live)
+            hit = victim.points.hit
+            figures.trials += 1
+            figures.took_effect += status == -signal.SIGKILL and hit is not None and bool(sessions)
+            await stage.start_member(victim)
+            figures.stalls.append(await load.settled(sessions, since, SETTLE_SECONDS))
+            await stage.accepted(victim)
+        figures.left_behind += keys_without_expiry(stage)
+    await load.client.close()
+    figures.left_behind += await left_behind(stage, baseline)
+    return figures
+
+
+ROWS = (
+    Row(
+        name="verify-kill",
+        fault="verify replica SIGKILL, one of two: before, during, after the forward pass, before and after the reply",
+        promise="0 failed; stall at most a round deadline and re-prefill",
+        run=verify_one_of_two,
+        short=10,
+        longest_stall=STALL_SECONDS,
+    ),
+    Row(
+        name="verify-kill-only",
+        fault="verify replica SIGKILL, the only one, started again at the same port: at the same points",
+        promise="0 failed; stall at most the restart, a round deadline and re-prefill",
+        run=verify_only_one,
+        short=5,
+        longest_stall=STALL_SECONDS,
+    ),
+)

@@ -1,0 +1,17 @@
+"""The short form of the matrix: few trials of each row. ``make faults`` runs the long one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.figures import Row
+from tests.faults.matrix import ROWS, run_row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+async def test_the_promise_is_kept(row: Row, tmp_path: Path) -> None:
+    found = await run_row(row, row.short, tmp_path)
+    assert row.problems(found) == []
