@@ -16,6 +16,10 @@ WIDTH = 8
 """Sessions at a time."""
 
 MODEL_POINTS = ("before", "during", "after", "replying", "replied")
+EMIT_POINTS = ("committing", "sent", "committed", "replying", "replied")
+ORPHAN_SECONDS = 8
+"""When a session expires of which its client never heard, because the orchestrator died in between."""
+
 STALL_SECONDS = ROUND_TIMEOUT + 3.0
 """A round deadline, and what it takes to read the texts anew: generous, since other work shares the cores."""
 
@@ -32,6 +36,19 @@ async def verify_only_one(given: Surroundings, num_trials: int) -> Figures:
     """The only verify replica dies, and is started again at its port."""
     async with staged(given.zygote, given.folder, verifies=1) as stage:
         return await killed_over_and_over(stage, stage.of("verify"), MODEL_POINTS, num_trials)
+
+
+async def draft_one_of_two(given: Surroundings, num_trials: int) -> Figures:
+    """Either draft replica dies while the other lives, which proposes the same."""
+    async with staged(given.zygote, given.folder) as stage:
+        return await killed_over_and_over(stage, stage.of("draft"), MODEL_POINTS, num_trials)
+
+
+async def orchestrator_one_of_two(given: Surroundings, num_trials: int) -> Figures:
+    """Either orchestrator dies on its way from commit to emit; clients resume at the other by themselves."""
+    flags = {"session_ttl": ORPHAN_SECONDS}
+    async with staged(given.zygote, given.folder, orchestrators=2, orchestrator=flags) as stage:
+        return await killed_over_and_over(stage, stage.of("orchestrator"), EMIT_POINTS, num_trials)
 
 
 async def killed_over_and_over(
@@ -55,7 +72,8 @@ async def killed_over_and_over(
             figures.took_effect += status == -signal.SIGKILL and hit is not None and bool(sessions)
             await stage.start_member(victim)
             figures.stalls.append(await load.settled(sessions, since, SETTLE_SECONDS))
-            await stage.accepted(victim)
+            if victim.role != "orchestrator":
+                await stage.accepted(victim)
         figures.left_behind += keys_without_expiry(stage)
     await load.client.close()
     figures.left_behind += await left_behind(stage, baseline)
@@ -77,6 +95,22 @@ ROWS = (
         promise="0 failed; stall at most the restart, a round deadline and re-prefill",
         run=verify_only_one,
         short=5,
+        longest_stall=STALL_SECONDS,
+    ),
+    Row(
+        name="draft-kill",
+        fault="draft replica SIGKILL, one of two: before, during, after a pass, before and after the report",
+        promise="0 failed; the survivor proposes the same",
+        run=draft_one_of_two,
+        short=10,
+        longest_stall=STALL_SECONDS,
+    ),
+    Row(
+        name="orchestrator-kill",
+        fault="orchestrator SIGKILL, one of two: at every edge between commit and emit",
+        promise="the client resumes at the other, each token exactly once",
+        run=orchestrator_one_of_two,
+        short=10,
         longest_stall=STALL_SECONDS,
     ),
 )
