@@ -7,13 +7,9 @@ import signal
 import time
 from collections.abc import Sequence
 
+from tests.faults.disturbance import disturbed
 from tests.faults.figures import Figures, Row, Surroundings
-from tests.faults.load import Load, asks
-from tests.faults.restored import at_rest, keys_without_expiry, left_behind
 from tests.faults.stage import ROUND_TIMEOUT, Member, Stage, staged
-
-WIDTH = 8
-"""Sessions at a time."""
 
 MODEL_POINTS = ("before", "during", "after", "replying", "replied")
 EMIT_POINTS = ("committing", "sent", "committed", "replying", "replied")
@@ -23,7 +19,6 @@ ORPHAN_SECONDS = 8
 STALL_SECONDS = ROUND_TIMEOUT + 3.0
 """A round deadline, and what it takes to read the texts anew: generous, since other work shares the cores."""
 
-SETTLE_SECONDS = 20.0
 
 
 async def verify_one_of_two(given: Surroundings, num_trials: int) -> Figures:
@@ -55,28 +50,20 @@ async def killed_over_and_over(
     stage: Stage, victims: Sequence[Member], points: Sequence[str], num_trials: int
 ) -> Figures:
     """Kills the victims in turn, at the points in turn, under load; each is started again and waited for."""
-    load = Load(stage.addresses, asks(range(6)))
-    await load.learn()
-    baseline = await at_rest(stage)
-    figures = Figures(tally=load.tally)
-    async with load.running(WIDTH):
-        for number, (point, victim) in zip(
-            range(num_trials), itertools.cycle(itertools.product(points, victims)), strict=False
-        ):
+    async with disturbed(stage) as found:
+        figures, load = found.figures, found.load
+        turns = itertools.cycle(itertools.product(points, victims))
+        for number, (point, victim) in zip(range(num_trials), turns, strict=False):
             assert victim.forked is not None
             victim.points.arm(point, skip=number % 7)
             status = await victim.forked.status
             since, sessions = time.monotonic(), set(load.live)
-            hit = victim.points.hit
             figures.trials += 1
-            figures.took_effect += status == -signal.SIGKILL and hit is not None and bool(sessions)
+            figures.took_effect += status == -signal.SIGKILL and victim.points.hit is not None and bool(sessions)
             await stage.start_member(victim)
-            figures.stalls.append(await load.settled(sessions, since, SETTLE_SECONDS))
+            await found.settle(sessions, since)
             if victim.role != "orchestrator":
                 await stage.accepted(victim)
-        figures.left_behind += keys_without_expiry(stage)
-    await load.client.close()
-    figures.left_behind += await left_behind(stage, baseline)
     return figures
 
 
