@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
@@ -20,6 +21,9 @@ from tandem.rpc.status import error_of
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
 from tandem.v1 import types_pb2
+
+DOUBT_SECONDS = 5.0
+"""For how long a replica that failed one session is no other session's first choice."""
 
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.05, 1.0
 
@@ -42,6 +46,7 @@ class Link(ABC):
         self.description: codec.Description | None = None
         self.num_sessions = 0
         """Sessions placed here by this orchestrator, through whichever stream."""
+        self._doubted_at = 0.0
         self._tokenizer = tokenizer
         self._on_change = on_change
         self._leases: dict[str, Lease] = {}
@@ -53,6 +58,15 @@ class Link(ABC):
     def name(self) -> str:
         """Role and address, for messages."""
         return f"{self.role} replica {self.address}"
+
+    @property
+    def doubted_at(self) -> float:
+        """When it last failed a session, by `time.monotonic`; 0 where that was long ago, or before it came back."""
+        return self._doubted_at if time.monotonic() < self._doubted_at + DOUBT_SECONDS else 0.0
+
+    def doubt(self) -> None:
+        """Notes that it failed a session, though its stream is open: it may be stopped, or cut off."""
+        self._doubted_at = time.monotonic()
 
     def start(self) -> None:
         """Starts keeping the connection up."""
@@ -170,6 +184,7 @@ class Link(ABC):
         if (state, reason) == (self.state, self.reason):
             return
         if state == "accepted":
+            self._doubted_at = 0.0
             assert self.description is not None
             self._log.info("replica accepted", model=self.description.model, instance=self.description.instance_id)
         elif state == "refused":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from orchestrator.links import Link
@@ -13,6 +14,8 @@ from tandem.requests import Limits
 from tandem.tokenization import Tokenizer
 
 AnyLink = TypeVar("AnyLink", bound=Link)
+
+_NONE: Mapping[str, float] = MappingProxyType({})
 
 
 class Placement:
@@ -34,17 +37,21 @@ class Placement:
         await asyncio.gather(*(link.close() for link in (*self.verify_links, *self.draft_links)))
 
     def verify_for(
-        self, target: str | None, preferred: Collection[str] = (), avoided: Collection[str] = ()
+        self, target: str | None, preferred: Collection[str] = (), avoided: Mapping[str, float] = _NONE
     ) -> VerifyLink | None:
         """An accepted verify replica; one that runs ``target`` (a digest of weights) where the session has begun.
 
-        One to be avoided is taken all the same when there is no other: it may have recovered.
+        One to be avoided is taken all the same when there is no other: it may have recovered. ``avoided`` says when
+        each has failed.
         """
         fitting = [link for link in accepted(self.verify_links) if target in (None, weights_digest(link))]
         return _best(fitting, preferred, avoided)
 
     def draft_for(
-        self, preferred: Collection[str] = (), avoided: Collection[str] = (), refused: Collection[str] = ()
+        self,
+        preferred: Collection[str] = (),
+        avoided: Mapping[str, float] = _NONE,
+        refused: Collection[str] = (),
     ) -> DraftLink | None:
         """An accepted draft replica: none of those ``refused``, one of those ``avoided`` only for want of another."""
         fitting = [link for link in accepted(self.draft_links) if link.address not in refused]
@@ -109,8 +116,9 @@ def weights_digest(link: Link) -> str | None:
     return link.description.weights_digest if link.description else None
 
 
-def _best(links: Sequence[AnyLink], preferred: Collection[str], avoided: Collection[str]) -> AnyLink | None:
-    def rank(link: AnyLink) -> tuple[bool, bool, int]:
-        return link.address in avoided, link.address not in preferred, link.num_sessions
+def _best(links: Sequence[AnyLink], preferred: Collection[str], avoided: Mapping[str, float]) -> AnyLink | None:
+    def rank(link: AnyLink) -> tuple[float, bool, int]:
+        failed_at = max(avoided.get(link.address, 0.0), link.doubted_at)
+        return failed_at, link.address not in preferred, link.num_sessions
 
     return min(links, key=rank, default=None)

@@ -46,7 +46,7 @@ class Patience:
     @property
     def silence_seconds(self) -> float:
         """A replica that says nothing for so long is lost: it should have told of a missed round by itself."""
-        return self.round_timeout_seconds + 5.0
+        return self.round_timeout_seconds + min(5.0, self.round_timeout_seconds)
 
 
 @dataclass(frozen=True, slots=True)

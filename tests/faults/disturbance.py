@@ -1,4 +1,4 @@
-"""The frame of most rows: an undisturbed run first, then the same requests under load while faults happen, then rest."""
+"""The frame of most rows: an undisturbed run, then the same requests under load while faults happen, then rest."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ class Baseline:
     """The stack at rest, before any fault."""
 
     num_fds: dict[str, int]
+    """By member, with a connection to each of its peers."""
 
 
 async def at_rest(stage: Stage) -> Baseline:
@@ -29,7 +30,9 @@ async def at_rest(stage: Stage) -> Baseline:
     while remains := _remains(stage, None):
         assert time.monotonic() < deadline, remains
         await asyncio.sleep(0.05)
-    return Baseline({member.name: _num_fds(member) for member in stage.members.values()})
+    # Draft and verify replicas connect when they are first brought together, which may be later than this.
+    peers = {"draft": len(stage.of("verify")), "verify": len(stage.of("draft")), "orchestrator": 0}
+    return Baseline({member.name: _num_fds(member) + peers[member.role] for member in stage.members.values()})
 
 
 async def left_behind(stage: Stage, baseline: Baseline) -> list[str]:

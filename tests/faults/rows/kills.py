@@ -20,7 +20,6 @@ STALL_SECONDS = ROUND_TIMEOUT + 3.0
 """A round deadline, and what it takes to read the texts anew: generous, since other work shares the cores."""
 
 
-
 async def verify_one_of_two(given: Surroundings, num_trials: int) -> Figures:
     """Either verify replica dies while the other lives."""
     async with staged(given.zygote, given.folder) as stage:
