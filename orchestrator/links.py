@@ -25,6 +25,9 @@ from tandem.v1 import types_pb2
 DOUBT_SECONDS = 5.0
 """For how long a replica that failed one session is no other session's first choice."""
 
+RETURN_SECONDS = 1.0
+"""For how long a replica that was lost, or has not answered yet, may be back any moment: a cut connection is."""
+
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.05, 1.0
 
 State = Literal["connecting", "accepted", "refused", "down"]
@@ -47,6 +50,7 @@ class Link(ABC):
         self.num_sessions = 0
         """Sessions placed here by this orchestrator, through whichever stream."""
         self._doubted_at = 0.0
+        self._missed_since = time.monotonic()
         self._tokenizer = tokenizer
         self._on_change = on_change
         self._leases: dict[str, Lease] = {}
@@ -67,6 +71,13 @@ class Link(ABC):
     def doubt(self) -> None:
         """Notes that it failed a session, though its stream is open: it may be stopped, or cut off."""
         self._doubted_at = time.monotonic()
+
+    @property
+    def back_in_seconds(self) -> float:
+        """How much longer it may be back any moment; 0 where that is over, or it is there, or does not fit."""
+        if self.state not in ("connecting", "down"):
+            return 0.0
+        return max(0.0, self._missed_since + RETURN_SECONDS - time.monotonic())
 
     def start(self) -> None:
         """Starts keeping the connection up."""
@@ -190,6 +201,7 @@ class Link(ABC):
         elif state == "refused":
             self._log.error("replica refused", reason=reason)
         elif self.state == "accepted":
+            self._missed_since = time.monotonic()
             self._log.warning("replica lost", reason=reason)
         self.state, self.reason = state, reason
         self._on_change()

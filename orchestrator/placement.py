@@ -57,6 +57,11 @@ class Placement:
         fitting = [link for link in accepted(self.draft_links) if link.address not in refused]
         return _best(fitting, preferred, avoided)
 
+    def draft_in_seconds(self, refused: Collection[str] = ()) -> float:
+        """How much longer a draft replica, none of those ``refused``, may be back any moment."""
+        links = [link for link in self.draft_links if link.address not in refused]
+        return max((link.back_in_seconds for link in links), default=0.0)
+
     def check_drafting(self) -> None:
         """Raises `ModelRefused` when draft replicas answer, and every one of them is of a pair that does not match.
 

@@ -84,7 +84,10 @@ class Session:
         self._around = around
         self._deadline = deadline
         self._is_new = is_new
-        self._drafted = not method(record.setup.decoding.speculation.method).target_only
+        chosen = method(record.setup.decoding.speculation.method)
+        self._drafted = not chosen.target_only
+        greedy = record.setup.decoding.sampling.temperature == 0
+        self._depends_on_drafter = self._drafted and not (chosen.drafting.coupled or (chosen.lossless and greedy))
         self._finished: Finished | None = None
         self._interruption: TandemError | None = None
         self._lease: Lease | None = None
@@ -204,7 +207,16 @@ class Session:
             raise Unavailable(placement.why_no_verify())
         if not self._drafted:
             return (verify,)
-        draft = placement.draft_for(self._last_addresses, standing.avoided, standing.refused)
+
+        def find_draft() -> DraftLink | None:
+            return placement.draft_for(self._last_addresses, standing.avoided, standing.refused)
+
+        # Some texts go on otherwise without a drafter. One whose connection was only cut is not worth that.
+        if self._depends_on_drafter and find_draft() is None:
+            seconds = placement.draft_in_seconds(standing.refused)
+            await placement.wait(lambda: bool(find_draft() or self._interruption), seconds)
+            await self._heed_interruption()
+        draft = find_draft()
         return (verify,) if draft is None else (verify, draft)
 
     def _grant(self, verify: VerifyLink, draft: DraftLink | None = None) -> Lease:

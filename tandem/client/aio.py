@@ -169,6 +169,8 @@ class AsyncStream(AsyncIterator[Part]):
                 if not reader.finished:
                     raise Unavailable("the stream ended before the text did")
             except (grpc.RpcError, Unavailable) as error:
-                await asyncio.sleep(attempts.pause(as_tandem(error), time.monotonic(), reader.started))
+                await asyncio.sleep(
+                    attempts.pause(reader.meaning_of(as_tandem(error)), time.monotonic(), reader.started)
+                )
             finally:
                 self.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tandem.decoding.values import RunningDigest
-from tandem.errors import DataLoss, InvariantBroken, TandemError
+from tandem.errors import DataLoss, InvariantBroken, NotFound, TandemError
 from tandem.generation import FinishReason, Generation, Part, Round, Usage
 from tandem.rpc.generation_codec import FINISH_REASONS, decode_part, decode_usage
 from tandem.v1 import generation_pb2 as pb
@@ -27,6 +27,7 @@ class SessionReader:
         self.prompt_token_ids: tuple[int, ...] = ()
         self.method = ""
         self.seed = 0
+        self._followed = False  # by this reader, once at least
         self._position = 0  # of the next token; 0 until there is a session
         self._last_digest = b""
         self._known: list[int] = []  # all tokens before _position, or none
@@ -76,6 +77,12 @@ class SessionReader:
             self._finish_reason = FINISH_REASONS.get(message.finished.reason, "stop")
         return None
 
+    def meaning_of(self, error: TandemError) -> TandemError:
+        """What a failed attempt means here: a session that was followed and is unknown now was lost with its text."""
+        if isinstance(error, NotFound) and self._followed:
+            return DataLoss(f"the store has lost session {self.session_id}, or it has expired")
+        return error
+
     def generation(self) -> Generation:
         """The whole text; of a session resumed by the caller, what came after the position asked for.
 
@@ -99,7 +106,7 @@ class SessionReader:
     def _start(self, message: pb.SessionStarted) -> None:
         if self.started and message.session_id != self.session_id:
             raise InvariantBroken(f"asked for session {self.session_id}, was given {message.session_id}")
-        self.session_id = message.session_id
+        self.session_id, self._followed = message.session_id, True
         self.prompt_token_ids = tuple(message.prompt_token_ids)
         self.method = message.decoding.speculation.method
         self.seed = message.decoding.sampling.seed

@@ -191,6 +191,6 @@ class Stream(Iterator[Part]):
                 if not reader.finished:
                     raise Unavailable("the stream ended before the text did")
             except (grpc.RpcError, Unavailable) as error:
-                time.sleep(attempts.pause(as_tandem(error), time.monotonic(), reader.started))
+                time.sleep(attempts.pause(reader.meaning_of(as_tandem(error)), time.monotonic(), reader.started))
             finally:
                 self.close()

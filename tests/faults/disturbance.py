@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tests.faults.figures import Figures
 from tests.faults.load import Ask, Followed, Load, asks
 from tests.faults.restored import at_rest, keys_without_expiry, left_behind
-from tests.faults.stage import Stage
+from tests.faults.stage import Stage, until
 
 WIDTH = 8
 """Sessions at a time."""
@@ -24,6 +24,15 @@ class Disturbance:
 
     load: Load
     figures: Figures
+
+    async def under_way(self) -> set[Followed]:
+        """Waits until sessions are running, and returns those that have shown something."""
+
+        def running() -> set[Followed]:
+            return {session for session in self.load.live if session.arrivals}
+
+        await until(lambda: len(running()) >= WIDTH // 2, "the load is under way")
+        return running()
 
     async def settle(self, sessions: set[Followed], since: float) -> float:
         """Waits until ``sessions`` have moved on; notes and returns the longest that one stood still."""

@@ -53,7 +53,7 @@ class Row:
     run: Callable[[Surroundings, int], Awaitable[Figures]]
     """Runs so many trials."""
     short: int
-    """Trials in the short form, which is part of the test suite."""
+    """Trials in the short form, which is part of the test suite; 0 leaves the row out of it."""
     long: int = 200
     longest_stall: float | None = None
     """A generous bound of how long a session may stand still, in seconds, where the promise has one."""

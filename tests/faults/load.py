@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tandem.client import AsyncClient
 from tandem.client.attempts import Patience
-from tandem.errors import TandemError
+from tandem.errors import DataLoss, TandemError
 from tandem.generation import Generation, Options
 
 METHODS = ("autoregressive", "coupled", "mtad", "speculative")
@@ -62,6 +62,8 @@ class Followed:
     """When each part arrived."""
     token_ids: list[int] = field(default_factory=list)
     ended: float | None = None
+    may_be_lost: bool = False
+    """Both the store and the orchestrator have forgotten it, by the row's design."""
     may_differ_from: int | None = None
     """Generated tokens from which on no more is promised than a whole text: there was no drafter for a while."""
 
@@ -86,6 +88,8 @@ class Tally:
     num_sessions: int = 0
     failed: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    """Ended in DATA_LOSS where that is all that can be done."""
 
 
 class Load:
@@ -101,12 +105,20 @@ class Load:
         self._stopping = False
         self.without_drafters = False
         """Whether, for now, methods whose text depends on drafting are excused from it."""
+        self.unsaved = False
+        """Whether sessions that begin now will be forgotten."""
 
     def excuse_drafted(self) -> None:
         """From now on no drafter may be there, so that drafted texts may go on otherwise."""
         self.without_drafters = True
         for followed in self.live:
             followed.excuse()
+
+    def forget_new(self) -> None:
+        """What the store does not have by now will be forgotten, until ``unsaved`` is unset."""
+        self.unsaved = True
+        for followed in self.live:
+            followed.may_be_lost = not followed.arrivals
 
     async def learn(self, width: int = 8) -> None:
         """The undisturbed run: what each request's text is."""
@@ -133,6 +145,7 @@ class Load:
     async def follow(self, ask: Ask) -> None:
         """Generates one text and compares it with the undisturbed one."""
         followed = Followed(ask, time.monotonic())
+        followed.may_be_lost = self.unsaved
         if self.without_drafters:
             followed.excuse()
         self.live.add(followed)
@@ -144,7 +157,9 @@ class Load:
                     followed.token_ids += part.token_ids
             self._compare(followed, stream.generation)
         except TandemError as error:
-            self.tally.failed.append(f"{ask}: {type(error).__name__}: {error}")
+            lost = followed.may_be_lost and isinstance(error, DataLoss)
+            kept = self.tally.lost if lost else self.tally.failed
+            kept.append(f"{ask}: {type(error).__name__}: {error}")
         finally:
             followed.ended = time.monotonic()
             self.live.discard(followed)

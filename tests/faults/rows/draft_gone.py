@@ -24,6 +24,7 @@ async def one_then_the_other(given: Surroundings, num_trials: int) -> Figures:
             first, last = drafts[number % 2], drafts[1 - number % 2]
             assert first.forked is not None
             assert last.forked is not None
+            await found.under_way()
             first.points.arm("during")
             await first.forked.status
             load.excuse_drafted()

@@ -54,6 +54,7 @@ async def killed_over_and_over(
         turns = itertools.cycle(itertools.product(points, victims))
         for number, (point, victim) in zip(range(num_trials), turns, strict=False):
             assert victim.forked is not None
+            await found.under_way()
             victim.points.arm(point, skip=number % 7)
             status = await victim.forked.status
             since, sessions = time.monotonic(), set(load.live)

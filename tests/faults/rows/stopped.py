@@ -38,7 +38,7 @@ async def _stopped(given: Surroundings, role: str, num_trials: int) -> Figures:
             victim = stage.of(role)[number % 2]
             assert victim.forked is not None
             await until(lambda busy=victim: stage.metrics(busy)["tandem:num_requests_running"] > 0, "it has work")
-            since, sessions = time.monotonic(), set(found.load.live)
+            sessions, since = await found.under_way(), time.monotonic()
             victim.forked.send(signal.SIGSTOP)
             await found.settle(sessions, since)
             await asyncio.sleep(max(0.0, since + LEASE_TIMEOUT - time.monotonic()))
