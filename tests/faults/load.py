@@ -19,6 +19,9 @@ DRAFTED = ("mtad", "speculative")
 """Those whose text is another where nothing is drafted."""
 
 NUM_TOKENS = 96
+_UNDISTURBED: dict[Ask, Generation] = {}
+"""What each request's text is when nothing happens: learnt once a process, by whichever stage comes first."""
+
 PATIENCE = Patience(start_seconds=20.0, resume_seconds=30.0)
 
 
@@ -98,7 +101,7 @@ class Load:
     def __init__(self, addresses: Sequence[str], wanted: Sequence[Ask]) -> None:
         self.tally = Tally()
         self.live: set[Followed] = set()
-        self.expected: dict[Ask, Generation] = {}
+        self.expected = _UNDISTURBED
         self.client = AsyncClient(addresses, PATIENCE)
         self._wanted = list(wanted)
         self._turns = itertools.cycle(self._wanted)
@@ -128,7 +131,7 @@ class Load:
             async with room:
                 self.expected[ask] = await self.client.generate(ask.prompt, **ask.options)
 
-        await asyncio.gather(*(one(ask) for ask in self._wanted))
+        await asyncio.gather(*(one(ask) for ask in self._wanted if ask not in self.expected))
 
     @asynccontextmanager
     async def running(self, width: int) -> AsyncIterator[None]:

@@ -13,6 +13,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from tests.faults.mischief import Mischief, mischievous
+
 FLUSH_SECONDS = 0.002
 """What the transport, which has threads of its own, is given to send an answer before the process dies after it."""
 
@@ -26,6 +28,7 @@ class Points:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._armed, self._hit = folder / f"{name}.armed", folder / f"{name}.hit"
+        self._mischief = folder / f"{name}.mischief"
         self._passed = 0
 
     def reach(self, point: str, **facts: Any) -> None:
@@ -52,6 +55,19 @@ class Points:
     def disarm(self) -> None:
         """Called by the test: nothing happens any more."""
         self._armed.unlink(missing_ok=True)
+
+    def mischief(self, stream: str) -> Mischief | None:
+        """What becomes of a stream's messages, where the test has asked for mischief."""
+        return Mischief(stream, self._mischief) if self._mischief.exists() else None
+
+    def ask_for_mischief(self) -> None:
+        """Called by the test, before the process starts."""
+        self._mischief.touch()
+
+    @property
+    def num_mischiefs(self) -> int:
+        """Called by the test: messages that did not arrive as they were sent."""
+        return self._mischief.stat().st_size
 
     @property
     def hit(self) -> dict[str, Any] | None:
@@ -84,16 +100,20 @@ class HookedServer:
         behaviour = getattr(handler, name)
 
         async def hooked(request: Any, context: Any) -> Any:
-            return await behaviour(request, _HookedContext(context, self._points, self._counts))
+            inwards, outwards = self._points.mischief("in"), self._points.mischief("out")
+            if inwards is not None and handler.request_streaming:
+                request = mischievous(request, inwards)
+            return await behaviour(request, _HookedContext(context, self._points, self._counts, outwards))
 
         return handler._replace(**{name: hooked})
 
 
 class _HookedContext:
-    def __init__(self, context: Any, points: Points, counts: Callable[[Any], bool]) -> None:
+    def __init__(self, context: Any, points: Points, counts: Callable[[Any], bool], mischief: Mischief | None) -> None:
         self._context = context
         self._points = points
         self._counts = counts
+        self._mischief = mischief
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -102,6 +122,7 @@ class _HookedContext:
         counts = self._counts(message)
         if counts:
             self._points.reach("replying")
-        await self._context.write(message)
+        for delivered in self._mischief.deliver(message) if counts and self._mischief else [message]:
+            await self._context.write(delivered)
         if counts:
             self._points.reach("replied")

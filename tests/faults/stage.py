@@ -64,6 +64,7 @@ class Stage:
 
     def __init__(self, zygote: Zygote, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.redis = RedisServer(folder)
         self.members: dict[str, Member] = {}
         self._zygote = zygote
@@ -80,13 +81,21 @@ class Stage:
         return [member.address for member in self.of("orchestrator")]
 
     async def start(
-        self, verifies: int = 2, drafts: int = 2, orchestrators: int = 1, **flags: dict[str, object]
+        self,
+        verifies: int = 2,
+        drafts: int = 2,
+        orchestrators: int = 1,
+        *,
+        mischief: bool = False,
+        **flags: dict[str, object],
     ) -> None:
-        """Starts everything; ``flags`` are further settings by role."""
+        """Starts everything; ``flags`` are further settings by role. ``mischief``: replicas' messages misarrive."""
         self.redis.start()
         for role, count in (("verify", verifies), ("draft", drafts), ("orchestrator", orchestrators)):
             for number in range(count):
                 self._add(role, number, flags.get(role, {}))
+        for member in (*self.of("verify"), *self.of("draft")) if mischief else ():
+            member.points.ask_for_mischief()
         await asyncio.gather(*(self.start_member(member) for member in self.members.values()))
 
     async def close(self) -> None:
