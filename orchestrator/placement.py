@@ -91,7 +91,8 @@ class Placement:
         known = [*verify, *draft] if drafted else verify
         return Limits(
             vocab_size=min(self._vocab_size, *(found.vocab_size for found in known)),
-            max_positions=min(found.max_positions for found in known),
+            # A text longer than a whole KV pool never fits, however many others are evicted for it.
+            max_positions=min(min(found.max_positions, found.num_kv_slots or found.max_positions) for found in known),
             eos_token_ids=verify[0].eos_token_ids,
         )
 

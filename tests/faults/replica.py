@@ -23,7 +23,7 @@ from tandem.rpc.server import Listen, leave, run, serve
 from tandem.telemetry import configure_logging, new_registry
 from tandem.tokenization import tokenizer_digest
 from tests.faults.points import HookedServer, Points
-from tests.faults.tables import DRAFT, MAX_POSITIONS, TARGET, VOCAB_SIZE
+from tests.faults.tables import DRAFT, MAX_POSITIONS, TARGET, UNBOUNDED_BLOCKS, VOCAB_SIZE
 from tests.support.tabular import TabularModel
 from verify_service.service import VerifyService
 from verify_service.sessions import Limits as VerifyLimits
@@ -31,8 +31,6 @@ from verify_service.settings import VerifySettings
 
 PASS_SECONDS = 0.002
 """What a pass takes: time in which a fault can happen."""
-
-UNBOUNDED_BLOCKS = 1 << 20
 
 
 class FaultyTable(TabularModel):

@@ -12,8 +12,8 @@ import redis
 from tests.faults.stage import Member, Stage
 
 PATIENCE_SECONDS = 15.0
-WARM_SHARE = 1e-3
-"""Of the KV slots, what the one text may take that a draft replica keeps warm."""
+WARM_TOKENS = 512
+"""KV slots that the one text may take which a draft replica keeps warm."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def _remains(stage: Stage, baseline: Baseline | None) -> list[str]:
         metrics = stage.metrics(member)
         if running := metrics["tandem:num_requests_running"]:
             found.append(f"{member.name} still counts {running:g} sessions as running")
-        allowed = {"verify": 0.0, "draft": WARM_SHARE}.get(member.role)
-        if allowed is not None and (usage := metrics["tandem:kv_cache_usage_perc"]) > allowed:
-            found.append(f"{member.name} still holds {usage:.2%} of its KV")
+        allowed = {"verify": 0, "draft": WARM_TOKENS}.get(member.role)
+        if allowed is not None and (held := metrics["tandem:kv_cache_usage_perc"] * member.num_kv_slots) > allowed:
+            found.append(f"{member.name} still holds {held:.0f} KV slots")
         if baseline is not None and (excess := _num_fds(member) - baseline.num_fds[member.name]) > 0:
             found.append(f"{member.name} has {excess} more file descriptors than before")
     return found

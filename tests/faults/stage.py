@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tandem.engine.hosting import BLOCK_SIZE
 from tests.faults.points import Points
 from tests.faults.spawning import Forked, Zygote
-from tests.faults.tables import make_words
+from tests.faults.tables import UNBOUNDED_BLOCKS, make_words
 from tests.support.redis_server import RedisServer
 
 START_SECONDS = 20.0
@@ -41,6 +42,7 @@ class Member:
     argv: list[str]
     folder: Path
     points: Points
+    num_kv_slots: int
     forked: Forked | None = None
     ready: dict[str, Any] = field(default_factory=dict)
     num_starts: int = 0
@@ -157,7 +159,9 @@ class Stage:
                 own += ["--round-timeout", str(ROUND_TIMEOUT), "--recovery-timeout", str(RECOVERY_TIMEOUT)]
                 own += ["--session-ttl", str(SESSION_TTL), "--resume-ttl", str(RESUME_TTL)]
         points = Points(self.folder, name)
-        self.members[name] = Member(name, role, port, module, [*own, *common, *further], self.folder, points)
+        argv = [*own, *common, *further]
+        num_slots = int(str(flags.get("kv_blocks", UNBOUNDED_BLOCKS))) * BLOCK_SIZE
+        self.members[name] = Member(name, role, port, module, argv, self.folder, points, num_slots)
 
 
 @asynccontextmanager

@@ -11,6 +11,9 @@ from tests.support.tabular import random_tables
 
 VOCAB_SIZE = 16
 MAX_POSITIONS = 4096
+UNBOUNDED_BLOCKS = 1 << 20
+"""KV blocks of a replica that is to have enough."""
+
 TARGET, DRAFT = random_tables(seed=7, vocab_size=VOCAB_SIZE)
 
 
