@@ -169,11 +169,14 @@ class Drafter:
         try:
             results = self._proposer.propose([lease.sequence for lease in batch])
         except Exception as error:
-            # Whatever state the texts are in now, nothing more is drafted from them.
             _log.error("drafting failed", sessions=[lease.session_id for lease in batch], exc_info=error)
-            for lease in batch:
-                self._end(lease, error)
-                self._forget(lease.session_id)
+            if len(batch) == 1:
+                self._end(batch[0], error)
+                self._forget(batch[0].session_id)
+            else:  # one row may be to blame, and the others are not to suffer for it
+                for lease in batch:
+                    lease.sequence.forget_kv()  # whatever state it is in now, nothing is drafted from it
+                    self._draft([lease])
             return
         seconds = time.monotonic() - began
         for lease, result in zip(batch, results, strict=True):

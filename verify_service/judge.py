@@ -126,14 +126,12 @@ class Judge:
         self._verifier.check_integrity()
 
     def _pass(self, batch: list[Session], began: float) -> None:
+        positions = [session.sequence.position for session in batch]
         try:
             results = self._verifier.judge([(session.sequence, session.proposal) for session in batch])
         except Exception as error:
-            # Whatever state the texts are in now, they are not served from.
             _log.error("a pass failed", sessions=[session.session_id for session in batch], exc_info=error)
-            for session in batch:
-                self._answer(None, session.session_id, [Refused(session.session_id, error)], session)
-                self._sessions.drop(session.session_id)
+            self._pass_one_by_one(batch, positions, began, error)
             return
         judged: list[tuple[Outcome, list[Answer] | None]] = []
         for session, result in zip(batch, results, strict=True):
@@ -144,8 +142,20 @@ class Judge:
             else:
                 answers = session.failed(result)
             self._answer(None, session.session_id, answers, session)
+            if session.alone is not None and not isinstance(result, Outcome):
+                self._sessions.park(session)  # nobody will ask for more of it on this stream
         self._outlet.hand_over()
         self._metrics.count_pass(judged)
+
+    def _pass_one_by_one(self, batch: list[Session], positions: list[int], began: float, error: Exception) -> None:
+        """After a pass that failed: one row may be to blame, and the others are not to suffer for it."""
+        for session, position in zip(batch, positions, strict=True):
+            if len(batch) > 1 and session.sequence.position == position:
+                session.sequence.forget_kv()  # whatever state it is in now, nothing is served from it
+                self._pass([session], began)
+            else:
+                self._answer(None, session.session_id, [Refused(session.session_id, error)], session)
+                self._sessions.drop(session.session_id)
 
     def _answer(
         self, stream: Stream | None, session_id: str, answers: list[Answer], session: Session | None = None

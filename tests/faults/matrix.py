@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.figures import Figures, Row, Surroundings
-from tests.faults.rows import draft_gone, kills, kv_pool, rounds, stopped, store
+from tests.faults.rows import draft_gone, kills, kv_pool, rounds, row_errors, stopped, store
 from tests.faults.spawning import Zygote
 
-ROWS: tuple[Row, ...] = (*kills.ROWS, *draft_gone.ROWS, *stopped.ROWS, *store.ROWS, *rounds.ROWS, *kv_pool.ROWS)
+ROWS: tuple[Row, ...] = (
+    *kills.ROWS,
+    *draft_gone.ROWS,
+    *stopped.ROWS,
+    *store.ROWS,
+    *rounds.ROWS,
+    *kv_pool.ROWS,
+    *row_errors.ROWS,
+)
 
 HEAD = ("fault", "promise", "took effect", "sessions", "failed", "wrong", "stall p50", "stall p99")
 

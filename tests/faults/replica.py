@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from draft_service.drafter import Limits as DraftLimits
 from draft_service.service import DraftService
 from draft_service.settings import DraftSettings
@@ -23,8 +25,17 @@ from tandem.rpc.server import Listen, leave, run, serve
 from tandem.telemetry import configure_logging, new_registry
 from tandem.tokenization import tokenizer_digest
 from tests.faults.points import HookedServer, Points
-from tests.faults.tables import DRAFT, MAX_POSITIONS, TARGET, UNBOUNDED_BLOCKS, VOCAB_SIZE
-from tests.support.tabular import TabularModel
+from tests.faults.tables import (
+    DRAFT,
+    MAX_POSITIONS,
+    POISON_NAN,
+    POISON_RAISE,
+    POISONED_FROM,
+    TARGET,
+    UNBOUNDED_BLOCKS,
+    VOCAB_SIZE,
+)
+from tests.support.tabular import TabularModel, TabularSequence
 from verify_service.service import VerifyService
 from verify_service.sessions import Limits as VerifyLimits
 from verify_service.settings import VerifySettings
@@ -34,20 +45,38 @@ PASS_SECONDS = 0.002
 
 
 class FaultyTable(TabularModel):
-    """A table whose passes take a while, and pass the points ``before``, ``during`` and ``after``."""
+    """A table whose passes take a while, and pass the points ``before``, ``during`` and ``after``.
 
-    def __init__(self, logits: Floats, points: Points, num_blocks: int) -> None:
+    A text that begins with `POISON_NAN` has logits that are no numbers once it is long enough; one that begins with
+    `POISON_RAISE` has the whole pass fail.
+    """
+
+    def __init__(self, logits: Floats, points: Points, num_blocks: int, *, can_be_poisoned: bool) -> None:
         super().__init__(logits, capacity=num_blocks * BLOCK_SIZE)
         self._points = points
+        self._can_be_poisoned = can_be_poisoned
 
     def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
         self._points.reach("before", rows=len(rows))
+        if any(self._is_poisoned(row, POISON_RAISE) for row in rows):
+            raise RuntimeError("a kernel failed")
         found = super().candidates(rows, width)
         time.sleep(PASS_SECONDS / 2)
         self._points.reach("during", rows=len(rows))
         time.sleep(PASS_SECONDS / 2)
         self._points.reach("after", rows=len(rows))
+        start = 0
+        for row in rows:
+            stop = start + len(row.logits_at)
+            if self._is_poisoned(row, POISON_NAN):
+                found.logits[start:stop] = found.log_normaliser[start:stop] = np.nan
+            start = stop
         return found
+
+    def _is_poisoned(self, row: Row, poison: tuple[int, ...]) -> bool:
+        assert isinstance(row.sequence, TabularSequence)
+        text = [*row.sequence.settled, *row.token_ids]
+        return self._can_be_poisoned and len(text) >= POISONED_FROM and tuple(text[: len(poison)]) == poison
 
 
 class HookedVerify(VerifyService):
@@ -77,8 +106,9 @@ def main(argv: Sequence[str]) -> int:
         settings = (VerifySettings if role == "verify" else DraftSettings).load(flags)
         configure_logging(role, settings.log_level)
         registry = new_registry()
-        table = TARGET if role == "verify" else DRAFT
-        model = FaultyTable(table, points, settings.kv_blocks or UNBOUNDED_BLOCKS)
+        verifies = role == "verify"
+        num_blocks = settings.kv_blocks or UNBOUNDED_BLOCKS
+        model = FaultyTable(TARGET if verifies else DRAFT, points, num_blocks, can_be_poisoned=verifies)
 
         def hosted() -> HostedModel:
             assert model.capacity is not None

@@ -14,6 +14,11 @@ MAX_POSITIONS = 4096
 UNBOUNDED_BLOCKS = 1 << 20
 """KV blocks of a replica that is to have enough."""
 
+POISON_NAN, POISON_RAISE = (9, 9, 9), (8, 8, 8)
+"""How texts begin that spoil a pass of the model, once they have `POISONED_FROM` tokens."""
+
+POISONED_FROM = 24
+
 TARGET, DRAFT = random_tables(seed=7, vocab_size=VOCAB_SIZE)
 
 
