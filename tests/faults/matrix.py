@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.figures import Figures, Row, Surroundings
-from tests.faults.rows import draft_gone, kills, kv_pool, rounds, row_errors, stopped, store
+from tests.faults.rows import (
+    clients,
+    draft_gone,
+    kills,
+    kv_pool,
+    rounds,
+    row_errors,
+    stopped,
+    store,
+)
 from tests.faults.spawning import Zygote
 
 ROWS: tuple[Row, ...] = (
@@ -17,6 +26,7 @@ ROWS: tuple[Row, ...] = (
     *rounds.ROWS,
     *kv_pool.ROWS,
     *row_errors.ROWS,
+    *clients.ROWS,
 )
 
 HEAD = ("fault", "promise", "took effect", "sessions", "failed", "wrong", "stall p50", "stall p99")
