@@ -9,8 +9,10 @@ from tests.faults.figures import Figures, Row, Surroundings
 from tests.faults.rows import (
     clients,
     draft_gone,
+    drain,
     kills,
     kv_pool,
+    network,
     rounds,
     row_errors,
     stopped,
@@ -27,6 +29,8 @@ ROWS: tuple[Row, ...] = (
     *kv_pool.ROWS,
     *row_errors.ROWS,
     *clients.ROWS,
+    *network.ROWS,
+    *drain.ROWS,
 )
 
 HEAD = ("fault", "promise", "took effect", "sessions", "failed", "wrong", "stall p50", "stall p99")

@@ -17,6 +17,7 @@ from typing import Any
 
 from tandem.engine.hosting import BLOCK_SIZE
 from tests.faults.points import Points
+from tests.faults.proxy import BadNetwork
 from tests.faults.spawning import Forked, Zygote
 from tests.faults.tables import UNBOUNDED_BLOCKS, make_words
 from tests.support.redis_server import RedisServer
@@ -43,13 +44,16 @@ class Member:
     folder: Path
     points: Points
     num_kv_slots: int
+    proxy: BadNetwork | None = None
+    """What the others reach it through."""
     forked: Forked | None = None
     ready: dict[str, Any] = field(default_factory=dict)
     num_starts: int = 0
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        """Where the others reach it."""
+        return f"127.0.0.1:{self.proxy.port if self.proxy else self.port}"
 
     @property
     def log(self) -> Path:
@@ -89,13 +93,20 @@ class Stage:
         orchestrators: int = 1,
         *,
         mischief: bool = False,
+        proxied: bool = False,
         **flags: dict[str, object],
     ) -> None:
-        """Starts everything; ``flags`` are further settings by role. ``mischief``: replicas' messages misarrive."""
+        """Starts everything; ``flags`` are further settings by role.
+
+        ``mischief``: replicas' messages misarrive. ``proxied``: all but Redis is reached through a proxy each.
+        """
         self.redis.start()
         for role, count in (("verify", verifies), ("draft", drafts), ("orchestrator", orchestrators)):
             for number in range(count):
-                self._add(role, number, flags.get(role, {}))
+                member = self._add(role, number, flags.get(role, {}))
+                if proxied:
+                    member.proxy = BadNetwork(free_port(), member.port)
+                    await member.proxy.start()
         for member in (*self.of("verify"), *self.of("draft")) if mischief else ():
             member.points.ask_for_mischief()
         await asyncio.gather(*(self.start_member(member) for member in self.members.values()))
@@ -103,6 +114,8 @@ class Stage:
     async def close(self) -> None:
         """Kills everything."""
         for member in self.members.values():
+            if member.proxy is not None:
+                await member.proxy.close()
             if member.forked is not None:
                 member.forked.send(signal.SIGKILL)
                 await member.forked.status
@@ -139,7 +152,7 @@ class Stage:
             lines = answer.read().decode().splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 
-    def _add(self, role: str, number: int, flags: dict[str, object]) -> None:
+    def _add(self, role: str, number: int, flags: dict[str, object]) -> Member:
         name = f"{role}-{number}"
         port = free_port()
         common = ["--port", str(port), "--ready-file", str(self.folder / f"{name}.ready")]
@@ -161,7 +174,8 @@ class Stage:
         points = Points(self.folder, name)
         argv = [*own, *common, *further]
         num_slots = int(str(flags.get("kv_blocks", UNBOUNDED_BLOCKS))) * BLOCK_SIZE
-        self.members[name] = Member(name, role, port, module, argv, self.folder, points, num_slots)
+        member = self.members[name] = Member(name, role, port, module, argv, self.folder, points, num_slots)
+        return member
 
 
 @asynccontextmanager
