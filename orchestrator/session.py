@@ -93,7 +93,7 @@ class Session:
         self._lease: Lease | None = None
         self._links: Links | tuple[()] = ()
         self._last_addresses = {reference.address for reference in record.kv_references}
-        self._standing = Standing(around.patience.avoid_seconds)
+        self._standing = Standing(around.patience.avoid_seconds, around.patience.max_recoveries)
         self._num_tokens_before = self.text.usage.completion_tokens
         self._first_token_at = self._last_token_at = arrived
         self._log = logger("orchestrator.session").bind(session_id=record.session_id)

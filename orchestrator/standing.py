@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from orchestrator.leases import LeaseOver
@@ -10,13 +11,7 @@ from orchestrator.links import Link
 from tandem.errors import DataLoss, InvalidArgument, InvariantBroken, RowFailed, Unavailable
 
 DRAFTING_FAILURES = 3
-"""Failures of drafting in a row, after which a session does without that draft replica for a while."""
-
-VERIFYING_FAILURES = 6
-"""Failures of verifying in a row, after which it does so too: it may be that no drafter gets through to the verifier.
-
-More than the others, because whoever does without a drafter may get another text.
-"""
+"""Failures of a draft replica in a row, after which a session does without that one for a while."""
 
 HOPELESS = (InvalidArgument, RowFailed, InvariantBroken, DataLoss)
 """What a replica that failed so will fail with again."""
@@ -27,11 +22,13 @@ _FOREVER = float("inf")
 class Standing:
     """Failures of one session, counted since its text last grew. Draft replicas are left out before they fail it."""
 
-    def __init__(self, avoid_seconds: float) -> None:
+    def __init__(self, avoid_seconds: float, max_failures: int) -> None:
+        """Failures in a row past ``max_failures`` are the request's."""
         self._avoid_seconds = avoid_seconds
+        self._max_failures = max_failures
         self._failed_at: dict[str, float] = {}  # address -> when last
         self._refused: dict[str, float] = {}  # address -> until when
-        self._num_draft_failures = 0
+        self._num_draft_failures: Counter[str] = Counter()
         self.num_failures = 0
 
     @property
@@ -48,25 +45,28 @@ class Standing:
 
     def note_success(self) -> None:
         """The text grew."""
-        self.num_failures = self._num_draft_failures = 0
+        self.num_failures = 0
+        self._num_draft_failures.clear()
 
     def note_failure(self, links: Iterable[Link], over: LeaseOver) -> None:
         """A placement on ``links`` ended."""
         self.num_failures += 1
-        self._num_draft_failures += not over.at_verify
         now = time.monotonic()
-        hopeless = isinstance(over.error, HOPELESS)
         for link in links:
             if over.at_verify == (link.role == "verify"):
                 self._failed_at[link.address] = now
                 if isinstance(over.error, Unavailable):
                     link.doubt()
-            elif link.role == "draft" and self.num_failures > 1:
-                # Twice in a row at the verifier: it may be this drafter that does not get through to it.
-                self._failed_at[link.address] = now
-            if link.role == "draft" and hopeless:
-                self._refused[link.address] = _FOREVER
-            elif link.role == "draft" and (
-                self._num_draft_failures >= DRAFTING_FAILURES or self.num_failures >= VERIFYING_FAILURES
-            ):
-                self._refused[link.address] = now + self._avoid_seconds
+            if link.role == "draft":
+                self._note_draft_failure(link.address, over, now)
+
+    def _note_draft_failure(self, address: str, over: LeaseOver, now: float) -> None:
+        self._num_draft_failures[address] += not over.at_verify
+        if isinstance(over.error, HOPELESS):
+            self._refused[address] = _FOREVER
+        elif self._num_draft_failures[address] >= DRAFTING_FAILURES or self.num_failures >= self._max_failures:
+            # Before the last try too, whoever failed: it may be that no drafter gets through to the verifier. Not
+            # sooner, because without a drafter the text may go on otherwise.
+            self._refused[address] = now + self._avoid_seconds
+        elif over.at_verify and self.num_failures > 1:
+            self._failed_at[address] = now  # it may be this drafter that does not get through

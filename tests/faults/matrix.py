@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.faults.figures import Figures, Row, Surroundings
 from tests.faults.rows import (
+    chaos,
     clients,
     draft_gone,
     drain,
@@ -31,6 +32,7 @@ ROWS: tuple[Row, ...] = (
     *clients.ROWS,
     *network.ROWS,
     *drain.ROWS,
+    *chaos.ROWS,
 )
 
 HEAD = ("fault", "promise", "took effect", "sessions", "failed", "wrong", "stall p50", "stall p99")
