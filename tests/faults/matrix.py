@@ -13,7 +13,9 @@ from tests.faults.rows import (
     drain,
     kills,
     kv_pool,
+    malformed,
     network,
+    pairing,
     rounds,
     row_errors,
     stopped,
@@ -30,8 +32,10 @@ ROWS: tuple[Row, ...] = (
     *kv_pool.ROWS,
     *row_errors.ROWS,
     *clients.ROWS,
+    *pairing.ROWS,
     *network.ROWS,
     *drain.ROWS,
+    *malformed.ROWS,
     *chaos.ROWS,
 )
 

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from tandem.v1 import types_pb2
 from tests.faults.mischief import Mischief, mischievous
 
 FLUSH_SECONDS = 0.002
@@ -28,7 +29,7 @@ class Points:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._armed, self._hit = folder / f"{name}.armed", folder / f"{name}.hit"
-        self._mischief = folder / f"{name}.mischief"
+        self._mischief, self._oddity = folder / f"{name}.mischief", folder / f"{name}.oddity"
         self._passed = 0
 
     def reach(self, point: str, **facts: Any) -> None:
@@ -55,6 +56,16 @@ class Points:
     def disarm(self) -> None:
         """Called by the test: nothing happens any more."""
         self._armed.unlink(missing_ok=True)
+
+    def describe_otherwise(self, described: Any) -> None:
+        """Changes what the process says of itself, where the test has asked for that."""
+        if self._oddity.exists():
+            name, value = json.loads(self._oddity.read_text())
+            setattr(described, name, value)
+
+    def ask_for_oddity(self, name: str, value: object) -> None:
+        """Called by the test: the process describes itself with this field changed."""
+        self._oddity.write_text(json.dumps([name, value]))
 
     def mischief(self, stream: str) -> Mischief | None:
         """What becomes of a stream's messages, where the test has asked for mischief."""
@@ -95,7 +106,7 @@ class HookedServer:
 
     def _hooked(self, handler: Any) -> Any:
         if not handler.response_streaming:
-            return handler
+            return self._described(handler)
         name = "stream_stream" if handler.request_streaming else "unary_stream"
         behaviour = getattr(handler, name)
 
@@ -106,6 +117,15 @@ class HookedServer:
             return await behaviour(request, _HookedContext(context, self._points, self._counts, outwards))
 
         return handler._replace(**{name: hooked})
+
+    def _described(self, handler: Any) -> Any:
+        async def described(request: Any, context: Any) -> Any:
+            answer = await handler.unary_unary(request, context)
+            if isinstance(answer, types_pb2.DescribeResponse):
+                self._points.describe_otherwise(answer)
+            return answer
+
+        return handler._replace(unary_unary=described)
 
 
 class _HookedContext:

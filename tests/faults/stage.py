@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,11 +94,13 @@ class Stage:
         *,
         mischief: bool = False,
         proxied: bool = False,
+        oddities: Mapping[str, tuple[str, object]] | None = None,
         **flags: dict[str, object],
     ) -> None:
         """Starts everything; ``flags`` are further settings by role.
 
         ``mischief``: replicas' messages misarrive. ``proxied``: all but Redis is reached through a proxy each.
+        ``oddities``: by member, a field of its description and what stands there instead.
         """
         self.redis.start()
         for role, count in (("verify", verifies), ("draft", drafts), ("orchestrator", orchestrators)):
@@ -109,6 +111,8 @@ class Stage:
                     await member.proxy.start()
         for member in (*self.of("verify"), *self.of("draft")) if mischief else ():
             member.points.ask_for_mischief()
+        for name, oddity in (oddities or {}).items():
+            self.members[name].points.ask_for_oddity(*oddity)
         await asyncio.gather(*(self.start_member(member) for member in self.members.values()))
 
     async def close(self) -> None:
