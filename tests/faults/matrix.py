@@ -18,6 +18,7 @@ from tests.faults.rows import (
     pairing,
     rounds,
     row_errors,
+    shipped,
     stopped,
     store,
 )
@@ -37,6 +38,7 @@ ROWS: tuple[Row, ...] = (
     *drain.ROWS,
     *malformed.ROWS,
     *chaos.ROWS,
+    *shipped.ROWS,
 )
 
 HEAD = ("fault", "promise", "took effect", "sessions", "failed", "wrong", "stall p50", "stall p99")

@@ -22,7 +22,7 @@ from tests.faults.spawning import Forked, Zygote
 from tests.faults.tables import UNBOUNDED_BLOCKS, make_words
 from tests.support.redis_server import RedisServer
 
-START_SECONDS = 20.0
+START_SECONDS = 90.0
 ROUND_TIMEOUT = 2.0
 """The round deadline of all rows, in seconds."""
 
@@ -94,18 +94,20 @@ class Stage:
         *,
         mischief: bool = False,
         proxied: bool = False,
+        shipped: bool = False,
         oddities: Mapping[str, tuple[str, object]] | None = None,
         **flags: dict[str, object],
     ) -> None:
         """Starts everything; ``flags`` are further settings by role.
 
         ``mischief``: replicas' messages misarrive. ``proxied``: all but Redis is reached through a proxy each.
+        ``shipped``: the models are the shipped pair instead of tables, and the replicas have no points.
         ``oddities``: by member, a field of its description and what stands there instead.
         """
         self.redis.start()
         for role, count in (("verify", verifies), ("draft", drafts), ("orchestrator", orchestrators)):
             for number in range(count):
-                member = self._add(role, number, flags.get(role, {}))
+                member = self._add(role, number, flags.get(role, {}), shipped=shipped)
                 if proxied:
                     member.proxy = BadNetwork(free_port(), member.port)
                     await member.proxy.start()
@@ -156,27 +158,30 @@ class Stage:
             lines = answer.read().decode().splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 
-    def _add(self, role: str, number: int, flags: dict[str, object]) -> Member:
+    def _add(self, role: str, number: int, flags: dict[str, object], *, shipped: bool) -> Member:
         name = f"{role}-{number}"
         port = free_port()
         common = ["--port", str(port), "--ready-file", str(self.folder / f"{name}.ready")]
         further = [part for flag, value in flags.items() for part in (f"--{flag.replace('_', '-')}", str(value))]
-        module = "tests.faults.replica"
+        module = "tests.faults.hooked_orchestrator" if role == "orchestrator" else "tests.faults.replica"
+        hosted = [role, name, str(self.folder)]
+        if shipped and role != "orchestrator":
+            module, hosted = f"{role}_service.__main__", ["--threads", "1", "--dtype", "float32"]
+        tokenizer = [] if shipped else [{"verify": "--target", "draft": "--draft"}.get(role, "--tokenizer")]
+        tokenizer += [] if shipped else [str(self._tokenizer)]
         match role:
             case "verify":
-                own = ["verify", name, str(self.folder), "--target", str(self._tokenizer)]
-                own += ["--session-idle-seconds", str(IDLE_SECONDS)]
+                own = [*hosted, "--session-idle-seconds", str(IDLE_SECONDS)]
             case "draft":
-                own = ["draft", name, str(self.folder), "--draft", str(self._tokenizer), "--max-warm-sessions", "1"]
+                own = [*hosted, "--max-warm-sessions", "1"]
             case _:
-                module = "tests.faults.hooked_orchestrator"
-                own = [name, str(self.folder), "--tokenizer", str(self._tokenizer), "--redis-url", self.redis.url]
+                own = [name, str(self.folder), "--redis-url", self.redis.url]
                 own += ["--verify", ",".join(member.address for member in self.of("verify"))]
                 own += ["--draft", ",".join(member.address for member in self.of("draft"))]
                 own += ["--round-timeout", str(ROUND_TIMEOUT), "--recovery-timeout", str(RECOVERY_TIMEOUT)]
                 own += ["--session-ttl", str(SESSION_TTL), "--resume-ttl", str(RESUME_TTL)]
         points = Points(self.folder, name)
-        argv = [*own, *common, *further]
+        argv = [*own, *tokenizer, *common, *further]
         num_slots = int(str(flags.get("kv_blocks", UNBOUNDED_BLOCKS))) * BLOCK_SIZE
         member = self.members[name] = Member(name, role, port, module, argv, self.folder, points, num_slots)
         return member

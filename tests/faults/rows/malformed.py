@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from tandem.decoding.values import (
     EMPTY_TREE,
@@ -25,6 +26,7 @@ from tandem.decoding.values import (
 from tandem.rpc import codec
 from tandem.rpc.channel import open_channel
 from tandem.rpc.generation_codec import encode_request
+from tandem.rpc.status import LIBRARY_FAILED
 from tandem.v1 import draft_pb2, generation_pb2, types_pb2, verify_pb2
 from tests.faults.disturbance import disturbed
 from tests.faults.figures import Figures, Row, Surroundings
@@ -37,8 +39,12 @@ HANGING_SECONDS = 15.0
 DEADLINE_SECONDS = 3.0
 """Of a call whose message happened to stay a good one."""
 
-UNEXPECTED = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAILABLE)
+UNEXPECTED = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
 """Codes by which a server would say that it fell over."""
+
+INTEGERS = (-(1 << 63), -(1 << 31), -1, 0, 1, 2, 1 << 20, (1 << 31) - 1, (1 << 63) - 1, (1 << 64) - 1)
+FLOATS = (float("nan"), float("inf"), float("-inf"), -1.0, -0.0, 1e-320, 0.5, 1e308)
+TEXTS = ("", "x", "x" * 100_000, "\0", "mtad", "no such method", "ünïcødé", "127.0.0.1:1")
 
 
 async def fuzzed(given: Surroundings, num_trials: int) -> Figures:
@@ -50,7 +56,7 @@ async def fuzzed(given: Surroundings, num_trials: int) -> Figures:
             member, method, seed = targets[number % len(targets)]
             found.figures.trials += 1
             async with asyncio.timeout(HANGING_SECONDS):
-                codes += await (_ask_http(member, drawn) if method == "http" else _ask(member, method, seed, drawn))
+                codes += await (_ask(member, method, seed, drawn) if seed is not None else _ask_http(member, drawn))
             assert member.forked is not None
             found.figures.took_effect += member.forked.is_alive and member.pid == pids[member.name]
         for code in UNEXPECTED:
@@ -63,7 +69,7 @@ async def fuzzed(given: Surroundings, num_trials: int) -> Figures:
     return found.figures
 
 
-async def _ask(member: Member, method: str, seed: bytes, drawn: random.Random) -> Counter[str]:
+async def _ask(member: Member, method: str, seed: Message, drawn: random.Random) -> Counter[str]:
     """Sends mutations of a good message over one stream, or as one call each; the codes that came back."""
     codes: Counter[str] = Counter()
     async with open_channel(member.address) as channel:
@@ -104,6 +110,8 @@ async def _end_of(call: grpc.aio.Call) -> str:
                 call.cancel()
     except (grpc.RpcError, asyncio.CancelledError):
         pass
+    if await call.details() == LIBRARY_FAILED:
+        return "cut while it was being sent"
     return str((await call.code()).name)
 
 
@@ -117,17 +125,59 @@ def _ask_http_blocking(url: str, seed: int) -> Counter[str]:
     for _ in range(BATCH):
         connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=HANGING_SECONDS)
         path = drawn.choice(("/v1/completions", "/v1/chat/completions", "/v1/models", "/nowhere", "/v1/completions/x"))
-        connection.request(drawn.choice(("POST", "POST", "POST", "GET", "PUT")), path, _mutated(good, drawn))
+        connection.request(drawn.choice(("POST", "POST", "POST", "GET", "PUT")), path, _scrambled(good, drawn))
         status = connection.getresponse().status
         codes[grpc.StatusCode.UNKNOWN.name if status >= 500 else f"HTTP {status}"] += 1
         connection.close()
     return codes
 
 
-def _mutated(good: bytes, drawn: random.Random) -> bytes:
-    """A message with some bytes changed, cut, repeated or put in; sometimes mere bytes."""
-    if drawn.random() < 0.1:
-        return drawn.randbytes(drawn.randrange(64))
+def _mutated(good: Message, drawn: random.Random) -> bytes:
+    """A message with fields changed to what nobody expects, and now and then bytes that are no message."""
+    if drawn.random() < 0.05:
+        return _scrambled(good.SerializeToString(), drawn)
+    changed = type(good)()
+    changed.CopyFrom(good)
+    for _ in range(drawn.randrange(1, 4)):
+        _change(changed, drawn)
+    return bytes(changed.SerializeToString())
+
+
+def _change(message: Message, drawn: random.Random) -> None:
+    """Changes one field, somewhere in the message."""
+    if not message.DESCRIPTOR.fields:
+        return
+    field = drawn.choice(message.DESCRIPTOR.fields)
+    if field.message_type is not None:
+        if not field.is_repeated:
+            _change(getattr(message, field.name), drawn)
+        elif drawn.random() < 0.5:
+            message.ClearField(field.name)
+        else:
+            _change(getattr(message, field.name).add(), drawn)
+        return
+    match field.cpp_type:
+        case field.CPPTYPE_STRING if field.type == field.TYPE_BYTES:
+            value: object = drawn.randbytes(drawn.choice((0, 1, 8, 16, 17, 1000)))
+        case field.CPPTYPE_STRING:
+            value = drawn.choice(TEXTS)
+        case field.CPPTYPE_DOUBLE | field.CPPTYPE_FLOAT:
+            value = drawn.choice(FLOATS)
+        case field.CPPTYPE_BOOL:
+            value = drawn.random() < 0.5
+        case _:
+            value = drawn.choice(INTEGERS)
+    try:
+        if field.is_repeated:
+            getattr(message, field.name).extend([value] * drawn.choice((1, 2, 600)))
+        else:
+            setattr(message, field.name, value)
+    except ValueError:
+        message.ClearField(field.name)  # more than the field holds
+
+
+def _scrambled(good: bytes, drawn: random.Random) -> bytes:
+    """Some bytes changed, cut, repeated or put in."""
     content = bytearray(good)
     for _ in range(drawn.randrange(1, 4)):
         at = drawn.randrange(len(content) + 1)
@@ -143,7 +193,7 @@ def _mutated(good: bytes, drawn: random.Random) -> bytes:
     return bytes(content)
 
 
-def _targets(stage: Stage) -> list[tuple[Member, str, bytes]]:
+def _targets(stage: Stage) -> list[tuple[Member, str, Message | None]]:
     """Every method of every service, with a good message of its own; and HTTP."""
     orchestrator, verify, draft = (stage.of(role)[0] for role in ("orchestrator", "verify", "draft"))
     text, fence = [1, 2, 3], Fence(1, bytes(16))
@@ -163,23 +213,23 @@ def _targets(stage: Stage) -> list[tuple[Member, str, bytes]]:
     )
     resume = generation_pb2.ResumeRequest(session_id="fuzzed", position=3, digest=RunningDigest(text).value)
     generation, judging, drafting = (f"/tandem.v1.{name}Service/" for name in ("Generation", "Verify", "Draft"))
-    describe = types_pb2.DescribeRequest().SerializeToString()
-    session = generation_pb2.CancelRequest(session_id="fuzzed").SerializeToString()
+    describe = types_pb2.DescribeRequest()
+    session = generation_pb2.CancelRequest(session_id="fuzzed")
     return [
         (
             orchestrator,
             generation + "Generate",
-            encode_request(text, {"max_tokens": 4, "method": "mtad", "seed": 1}).SerializeToString(),
+            encode_request(text, {"max_tokens": 4, "method": "mtad", "seed": 1}),
         ),
-        (orchestrator, generation + "Resume", resume.SerializeToString()),
+        (orchestrator, generation + "Resume", resume),
         (orchestrator, generation + "Cancel", session),
         (orchestrator, generation + "GetSession", session),
-        (orchestrator, "http", b""),
-        (verify, judging + "Judge", verify_pb2.JudgeRequest(open=opening).SerializeToString()),
-        (verify, judging + "Judge", verify_pb2.JudgeRequest(round=asked).SerializeToString()),
-        (verify, judging + "Decode", verify_pb2.DecodeRequest(open=opening).SerializeToString()),
+        (orchestrator, "http", None),
+        (verify, judging + "Judge", verify_pb2.JudgeRequest(open=opening)),
+        (verify, judging + "Judge", verify_pb2.JudgeRequest(round=asked)),
+        (verify, judging + "Decode", verify_pb2.DecodeRequest(open=opening)),
         (verify, judging + "Describe", describe),
-        (draft, drafting + "Lease", draft_pb2.LeaseRequest(grant=grant).SerializeToString()),
+        (draft, drafting + "Lease", draft_pb2.LeaseRequest(grant=grant)),
         (draft, drafting + "Describe", describe),
     ]
 
