@@ -18,9 +18,10 @@ demo: $(READY)
 test: $(READY)
 	$(PY) -m pytest -n 2 --dist loadfile
 
-# What docs/reliability.md shows: processes killed, stopped and cut off under load, a few hundred times. TRIALS=20 is quick.
+# What docs/reliability.md shows: processes killed, stopped and cut off under load. TRIALS=20 is quick, ROWS="drain chaos"
+# runs those alone, OUT=docs/reliability.md puts the figures there.
 faults: $(READY)
-	$(PY) -m tests.faults $(if $(TRIALS),--trials $(TRIALS)) $(if $(OUT),--out $(OUT))
+	$(PY) -m tests.faults $(ROWS) $(if $(TRIALS),--trials $(TRIALS)) $(if $(OUT),--out $(OUT))
 
 # The tables of docs/benchmarks.md, measured anew; a run that was stopped goes on.
 quality sweep: $(READY)

@@ -46,7 +46,7 @@ async def disturbed(
     stage: Stage, wanted: Sequence[Ask] = (), width: int = WIDTH, *, compare_rest: bool = True
 ) -> AsyncIterator[Disturbance]:
     """Runs the load while the block lasts; looks at its end whether everything was let go of."""
-    load = Load(stage.addresses, wanted or asks(range(6)))
+    load = Load(stage.addresses, wanted or asks(range(6)), shipped=stage.shipped)
     try:
         await load.learn()
         baseline = await at_rest(stage)

@@ -19,8 +19,10 @@ DRAFTED = ("mtad", "speculative")
 """Those whose text is another where nothing is drafted."""
 
 NUM_TOKENS = 96
-_UNDISTURBED: dict[Ask, Generation] = {}
-"""What each request's text is when nothing happens: learnt once a process, by whichever stage comes first."""
+_UNDISTURBED: dict[bool, dict[Ask, Generation]] = {False: {}, True: {}}
+"""What each request's text is when nothing happens: learnt once a process, by whichever stage comes first; of the
+tables, and of the shipped pair.
+"""
 
 PATIENCE = Patience(start_seconds=20.0, resume_seconds=30.0)
 
@@ -98,10 +100,10 @@ class Tally:
 class Load:
     """Requests sent over and over, so many at a time. The first run of each must be undisturbed: `learn`."""
 
-    def __init__(self, addresses: Sequence[str], wanted: Sequence[Ask]) -> None:
+    def __init__(self, addresses: Sequence[str], wanted: Sequence[Ask], *, shipped: bool = False) -> None:
         self.tally = Tally()
         self.live: set[Followed] = set()
-        self.expected = _UNDISTURBED
+        self.expected = _UNDISTURBED[shipped]
         self.client = AsyncClient(addresses, PATIENCE)
         self._wanted = list(wanted)
         self._turns = itertools.cycle(self._wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.faults.figures import Figures, Row, Surroundings
@@ -24,24 +24,31 @@ from tests.faults.rows import (
 )
 from tests.faults.spawning import Zygote
 
-ROWS: tuple[Row, ...] = (
+PROCESSES: tuple[Row, ...] = (
     *kills.ROWS,
     *draft_gone.ROWS,
     *stopped.ROWS,
+    *drain.ROWS,
+    *network.ROWS,
+    *chaos.ROWS,
+    *shipped.ROWS,
+)
+"""Rows in which processes die, stop, leave, or do not reach one another."""
+
+REST: tuple[Row, ...] = (
     *store.ROWS,
     *rounds.ROWS,
     *kv_pool.ROWS,
     *row_errors.ROWS,
     *clients.ROWS,
     *pairing.ROWS,
-    *network.ROWS,
-    *drain.ROWS,
     *malformed.ROWS,
-    *chaos.ROWS,
-    *shipped.ROWS,
 )
+"""Rows about what the processes are given: by Redis, by one another, by clients."""
 
-HEAD = ("fault", "promise", "took effect", "sessions", "failed", "wrong", "stall p50", "stall p99")
+ROWS = (*PROCESSES, *REST)
+
+HEAD = ("fault", "promise", "took effect", "sessions", "failed", "wrong", "stall p50", "stall p99", "besides")
 
 
 async def run_row(row: Row, num_trials: int, folder: Path) -> Figures:
@@ -65,15 +72,17 @@ def cells(row: Row, found: Figures) -> tuple[str, ...]:
         str(len(found.tally.wrong)),
         f"{found.stall_p50:.2f} s" if found.stalls else "–",
         f"{found.stall_p99:.2f} s" if found.stalls else "–",
+        "; ".join(found.remarks),
     )
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows as a Markdown table, as wide as they need."""
-    lines = [HEAD, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+def markdown(cells: Sequence[str]) -> str:
+    """A line of the table."""
+    return f"| {' | '.join(cells)} |"
 
-    def shown(line: tuple[str, ...]) -> str:
-        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
 
-    return "\n".join([shown(HEAD), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(shown, rows)])
+def table(lines: Mapping[str, str]) -> str:
+    """The whole table from the lines that there are, by fault, in the order of the matrix."""
+    faults = [row.fault for row in ROWS]
+    body = [lines[fault] for fault in faults if fault in lines]
+    return "\n".join([markdown(HEAD), "|" + "---|" * len(HEAD), *body])

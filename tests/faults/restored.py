@@ -30,8 +30,9 @@ async def at_rest(stage: Stage) -> Baseline:
     while remains := _remains(stage, None):
         assert time.monotonic() < deadline, remains
         await asyncio.sleep(0.05)
-    # Draft and verify replicas connect when they are first brought together, which may be later than this.
-    peers = {"draft": len(stage.of("verify")), "verify": len(stage.of("draft")), "orchestrator": 0}
+    # Draft and verify replicas connect when they are first brought together, which may be later than this; so does an
+    # orchestrator with Redis, a second time, when it first writes.
+    peers = {"draft": len(stage.of("verify")), "verify": len(stage.of("draft")), "orchestrator": 1}
     return Baseline({member.name: _num_fds(member) + peers[member.role] for member in stage.members.values()})
 
 

@@ -73,6 +73,7 @@ class Stage:
         folder.mkdir(exist_ok=True)
         self.redis = RedisServer(folder)
         self.members: dict[str, Member] = {}
+        self.shipped = False
         self._zygote = zygote
         self._tokenizer = folder / "tokenizer"
         make_words(self._tokenizer)
@@ -104,6 +105,7 @@ class Stage:
         ``shipped``: the models are the shipped pair instead of tables, and the replicas have no points.
         ``oddities``: by member, a field of its description and what stands there instead.
         """
+        self.shipped = shipped
         self.redis.start()
         for role, count in (("verify", verifies), ("draft", drafts), ("orchestrator", orchestrators)):
             for number in range(count):

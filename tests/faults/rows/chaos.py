@@ -137,6 +137,6 @@ ROWS = (
         promise="0 failed, 0 wrong while one draft replica and one orchestrator are left",
         run=at_random,
         short=12,
-        long=400,
+        long=300,
     ),
 )

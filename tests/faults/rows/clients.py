@@ -152,8 +152,8 @@ ROWS = (
         fault="client gone in the midst of its text; half come back in time, half too late",
         promise="work stops within a round; resumable until the time to resume is over, then gone",
         run=gone,
-        short=4,
-        long=100,
+        short=2,
+        long=60,
     ),
     Row(
         name="client-never-reads",

@@ -47,6 +47,6 @@ ROWS = (
         promise="0 failed; exit code 0 within 5 s",
         run=drained,
         short=6,
-        long=120,
+        long=60,
     ),
 )

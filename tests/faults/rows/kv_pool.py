@@ -63,6 +63,6 @@ ROWS = (
         promise="all finish, by eviction and re-prefill; what can never fit is refused at once",
         run=crowded,
         short=1,
-        long=20,
+        long=10,
     ),
 )

@@ -76,7 +76,7 @@ ROWS = (
         promise="0 wrong, 0 failed",
         run=latency_and_cuts,
         short=6,
-        long=200,
+        long=120,
     ),
     Row(
         name="network-partition",
@@ -84,7 +84,7 @@ ROWS = (
         promise="fenced, healed without duplicates",
         run=partition,
         short=3,
-        long=60,
+        long=30,
         longest_stall=STALL_SECONDS,
     ),
 )

@@ -34,7 +34,7 @@ ROWS = (
         fault="rounds, verdicts, outcomes and watermarks delivered twice, replayed and reordered",
         promise="one append a round",
         run=misdelivered,
-        short=16,
-        long=1000,
+        short=8,
+        long=500,
     ),
 )

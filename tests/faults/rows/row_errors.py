@@ -59,7 +59,7 @@ ROWS = (
         promise="that session fails with a clear error; the rest are identical",
         run=not_a_number,
         short=4,
-        long=200,
+        long=100,
     ),
     Row(
         name="row-exception",
@@ -67,6 +67,6 @@ ROWS = (
         promise="that session fails with a clear error; the rest are identical",
         run=exception,
         short=4,
-        long=200,
+        long=100,
     ),
 )

@@ -48,6 +48,6 @@ ROWS = (
         promise="0 failed, 0 wrong",
         run=killed,
         short=0,
-        long=24,
+        long=12,
     ),
 )

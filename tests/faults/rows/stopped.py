@@ -66,7 +66,7 @@ ROWS = (
         promise="0 failed; its late work is refused everywhere; stall at most two round deadlines and re-prefill",
         run=verify_stopped,
         short=3,
-        long=100,
+        long=40,
         longest_stall=STALL_SECONDS,
     ),
     Row(
@@ -75,7 +75,7 @@ ROWS = (
         promise="0 failed; its late work is refused everywhere; stall at most two round deadlines",
         run=draft_stopped,
         short=3,
-        long=100,
+        long=40,
         longest_stall=STALL_SECONDS,
     ),
 )

@@ -167,7 +167,7 @@ ROWS = (
         promise="nothing emitted is contradicted; sessions go on within 2 s",
         run=restarted,
         short=3,
-        long=100,
+        long=50,
         longest_stall=RESUMED_SECONDS,
     ),
     Row(
@@ -176,7 +176,7 @@ ROWS = (
         promise="new work gets UNAVAILABLE; sessions go on within 2 s of its return",
         run=away_for_a_while,
         short=1,
-        long=10,
+        long=5,
         longest_stall=RESUMED_SECONDS,
     ),
     Row(
@@ -185,7 +185,7 @@ ROWS = (
         promise="new work gets UNAVAILABLE; sessions go on within 2 s of its return",
         run=away_for_long,
         short=0,
-        long=3,
+        long=1,
         longest_stall=RESUMED_SECONDS,
     ),
     Row(
@@ -193,8 +193,8 @@ ROWS = (
         fault="Redis comes back without its last writes",
         promise="what was shown is written back by the orchestrator; nothing is contradicted",
         run=last_writes_lost,
-        short=3,
-        long=100,
+        short=2,
+        long=50,
         longest_stall=RESUMED_SECONDS,
     ),
     Row(
@@ -202,7 +202,7 @@ ROWS = (
         fault="Redis comes back with an older text and an older epoch, and an orchestrator dies with it",
         promise="what was shown is written back from the client; the fence goes past the replicas' epoch",
         run=rolled_back_under_a_moved_session,
-        short=3,
-        long=100,
+        short=2,
+        long=60,
     ),
 )

@@ -1,4 +1,4 @@
-"""The short form of the matrix: few trials of each row. ``make faults`` runs the long one."""
+"""The short form of the matrix, second half: what processes are given. ``make faults`` runs the long form."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.figures import Row
-from tests.faults.matrix import ROWS, run_row
+from tests.faults.matrix import REST, run_row
 
-SHORT = [row for row in ROWS if row.short]
+SHORT = [row for row in REST if row.short]
 
 
 @pytest.mark.slow
