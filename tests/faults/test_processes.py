@@ -1,4 +1,4 @@
-"""The short form of the matrix, first half: processes that end, stop or are cut off. ``make faults`` is the long one."""
+"""The short form of the matrix, first half: processes that end, stop, are cut off. ``make faults`` is the long one."""
 
 from __future__ import annotations
 
