@@ -82,7 +82,7 @@ class Drafter:
 
     def __init__(self, hosted: HostedModel, limits: Limits, outlet: Outlet[Outgoing], metrics: DraftMetrics) -> None:
         self._hosted = hosted
-        self._proposer = Proposer(hosted.model, hosted.meter)
+        self._proposer = Proposer(hosted.model, hosted.meter, hosted.grammars)
         self._limits = limits
         self._outlet = outlet
         self._metrics = metrics

@@ -18,7 +18,7 @@ from orchestrator.restoring import extended
 from orchestrator.session import Session, Surroundings
 from tandem.decoding.methods import method
 from tandem.decoding.rng import DRAWING_VERSION
-from tandem.decoding.values import MAX_TOKENS, Fence, RunningDigest, Speculation
+from tandem.decoding.values import MAX_TOKENS, Decoding, Fence, RunningDigest, Speculation
 from tandem.errors import (
     Cancelled,
     InvalidArgument,
@@ -28,6 +28,7 @@ from tandem.errors import (
     Unavailable,
 )
 from tandem.generation import Options
+from tandem.matching import check_constraint
 from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
 from tandem.rpc.status import code_of
 from tandem.telemetry import logger
@@ -35,7 +36,7 @@ from tandem.telemetry import logger
 LONG_TEXT = 4_000
 """Characters from which a prompt is tokenised in another thread, so that nobody else waits for it."""
 
-ANY_MODEL = Limits(vocab_size=1 << 32, max_positions=2 * MAX_TOKENS, eos_token_ids=())
+ANY_MODEL = Limits(vocab_size=1 << 32, max_positions=2 * MAX_TOKENS, eos_token_ids=(0,))
 
 FIRST_ANSWER_SECONDS = 2.0
 PLACEMENT_SECONDS = 5.0
@@ -96,6 +97,18 @@ class Sessions:
                 RETRY_AFTER_SECONDS,
             )
 
+    async def check_options(self, options: Options) -> tuple[Decoding, tuple[str, ...]]:
+        """What they come to with any model, and the stop strings. What none could serve is refused, whatever is alive.
+
+        Raises:
+            InvalidArgument: an option cannot be served, by name.
+        """
+        stop = checked_stop(options.get("stop"))
+        wanted = decoding_for(options, 1, ANY_MODEL, self._defaults)
+        if wanted.sampling.constraint is not None:
+            await asyncio.to_thread(check_constraint, wanted.sampling.constraint)
+        return wanted, stop
+
     async def start(self, request: GenerationRequest) -> Session:
         """A new session, not yet written anywhere: all of the request has been found servable.
 
@@ -104,14 +117,14 @@ class Sessions:
         """
         self.admit()
         options = request.options
-        stop = checked_stop(options.get("stop"))
-        # What no model could serve is refused at once, whatever is alive.
-        speculation = decoding_for(options, 1, ANY_MODEL, self._defaults).speculation
+        wanted, stop = await self.check_options(options)
         if not isinstance(request.prompt, str):
             checked_prompt(request.prompt, ANY_MODEL)
-        drafted = not method(speculation.method).target_only
-        limits = await self._limits(drafted)
-        prompt = checked_prompt(await self._tokens(request), limits)
+        drafted = not method(wanted.speculation.method).target_only
+        limits = await self.limits(drafted)
+        prompt = checked_prompt(
+            await self.tokens(request.prompt, add_special_tokens=request.add_special_tokens), limits
+        )
         decoding = decoding_for(options, len(prompt), limits, self._defaults)
         tokenizer = self._around.tokenizer
         record = SessionRecord(
@@ -181,6 +194,33 @@ class Sessions:
         """
         return await self._around.store.read(session_id)
 
+    async def limits(self, drafted: bool) -> Limits:
+        """What a request may ask of the replicas that are there, once those that may come soon have come.
+
+        Raises:
+            Unavailable: no verify replica. ModelRefused: those that there are do not fit.
+        """
+        placement = self._around.placement
+        links = [*placement.verify_links, *(placement.draft_links if drafted else ())]
+        await placement.wait(lambda: all(link.state != "connecting" for link in links), FIRST_ANSWER_SECONDS)
+        if not accepted(placement.verify_links):
+            placement.check_verifying()
+            seconds = min(PLACEMENT_SECONDS, self._around.patience.recovery_seconds)
+            if not await placement.wait(lambda: bool(accepted(placement.verify_links)), seconds):
+                raise Unavailable(placement.why_no_verify())
+        if drafted:
+            placement.check_drafting()
+        return placement.limits(drafted=drafted)
+
+    async def tokens(self, prompt: str | tuple[int, ...], *, add_special_tokens: bool = True) -> Sequence[int]:
+        """A prompt as the target reads it."""
+        if not isinstance(prompt, str):
+            return prompt
+        if not prompt:
+            return ()
+        encode = partial(self._around.tokenizer.encode, prompt, add_special_tokens=add_special_tokens)
+        return encode() if len(prompt) < LONG_TEXT else await asyncio.to_thread(encode)
+
     @asynccontextmanager
     async def follow(self, session: Session, *, resumable: bool = True) -> AsyncIterator[AsyncIterator[Event]]:
         """The events of a session, for as long as somebody reads them.
@@ -224,31 +264,9 @@ class Sessions:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._left.wait(), patience_seconds)
 
-    async def _limits(self, drafted: bool) -> Limits:
-        placement = self._around.placement
-        links = [*placement.verify_links, *(placement.draft_links if drafted else ())]
-        await placement.wait(lambda: all(link.state != "connecting" for link in links), FIRST_ANSWER_SECONDS)
-        if not accepted(placement.verify_links):
-            placement.check_verifying()
-            seconds = min(PLACEMENT_SECONDS, self._around.patience.recovery_seconds)
-            if not await placement.wait(lambda: bool(accepted(placement.verify_links)), seconds):
-                raise Unavailable(placement.why_no_verify())
-        if drafted:
-            placement.check_drafting()
-        return placement.limits(drafted=drafted)
-
     def _target(self) -> str:
         link = self._around.placement.verify_for(None)
         return (weights_digest(link) if link else None) or ""
-
-    async def _tokens(self, request: GenerationRequest) -> Sequence[int]:
-        prompt = request.prompt
-        if not isinstance(prompt, str):
-            return prompt
-        if not prompt:
-            return ()
-        encode = partial(self._around.tokenizer.encode, prompt, add_special_tokens=request.add_special_tokens)
-        return encode() if len(prompt) < LONG_TEXT else await asyncio.to_thread(encode)
 
     async def _watched(self, session: Session) -> AsyncGenerator[Event]:
         async with aclosing(session.events()) as events:

@@ -42,7 +42,7 @@ class Tokenizer:
         Raises:
             ModelRefused: there is no readable ``tokenizer.json``.
         """
-        return cls(_definition_path(folder_or_hub_id).read_text(encoding="utf-8"))
+        return cls(tokenizer_definition(folder_or_hub_id))
 
     @property
     def vocab_size(self) -> int:
@@ -96,6 +96,10 @@ class TextStream:
             self._forget()
         return fresh
 
+    def peek(self, token_id: int) -> str:
+        """What ``push`` of one more token would return; nothing is appended."""
+        return self._complete(self._tokenizer.decode([*self._ids, token_id]))[self._num_shown :]
+
     def flush(self) -> str:
         """Ends the text: returns what was held back, incomplete characters as U+FFFD."""
         text = self._tokenizer.decode(self._ids)
@@ -128,11 +132,20 @@ def tokenizer_digest(folder_or_hub_id: str | Path) -> str:
     Raises:
         ModelRefused: there is no readable ``tokenizer.json``.
     """
-    definition = _definition_path(folder_or_hub_id).read_text(encoding="utf-8")
+    definition = tokenizer_definition(folder_or_hub_id)
     try:
         return _digest(definition)
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelRefused(f"tokenizer.json of {folder_or_hub_id} does not define a tokenizer: {error}") from error
+
+
+def tokenizer_definition(folder_or_hub_id: str | Path) -> str:
+    """The text of a model's ``tokenizer.json``.
+
+    Raises:
+        ModelRefused: there is no readable one.
+    """
+    return _definition_path(folder_or_hub_id).read_text(encoding="utf-8")
 
 
 def _digest(definition: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from orchestrator.openai.bodies import Body
+from orchestrator.openai.body import Body
 from orchestrator.openai.failures import BadRequest
 from tandem.errors import Cancelled
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from orchestrator.openai.bodies import Body
+from orchestrator.openai.body import Body
 from orchestrator.openai.completion_body import MAX_TEXT_CHARACTERS
 from tandem.decoding.values import DIGEST_BYTES, MAX_BEAM_WIDTH, MAX_DRAFT_LENGTH, MAX_TOKENS
 from tandem.generation import Options

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -48,6 +49,9 @@ def generate(
         list[str] | None,
         typer.Option(metavar="ID=BIAS", help="Added to a token's logit, -100 to 100; may be given again."),
     ] = None,
+    json_schema: Annotated[Path | None, typer.Option(help="File with a JSON schema: the text is such JSON.")] = None,
+    grammar: Annotated[Path | None, typer.Option(help="File with a Lark grammar: the text is of it.")] = None,
+    regex: Annotated[str | None, typer.Option(help="Expression that the whole text matches.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeats a text; chosen and shown if not given.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens at most. \\[default: 256, or what fits]")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Text that ends the answer; may be given again.")] = None,
@@ -80,6 +84,9 @@ def generate(
         "presence_penalty": presence_penalty,
         "frequency_penalty": frequency_penalty,
         "logit_bias": _biases(logit_bias or ()),
+        "json_schema": _content(json_schema),
+        "grammar": _content(grammar),
+        "regex": regex,
         "seed": seed,
         "max_tokens": max_tokens,
         "stop": stop,
@@ -110,6 +117,13 @@ def generate(
         _show_rounds(generation, target)
         print(generation.text)
     Console(stderr=True).print(rendering.figures(generation, seconds), style="dim", highlight=False, soft_wrap=True)
+
+
+def _content(path: Path | None) -> str | None:
+    try:
+        return None if path is None else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{path} cannot be read as a text: {error}") from error
 
 
 def _biases(given: Sequence[str]) -> dict[int, float]:

@@ -7,13 +7,18 @@ from collections import abc
 import numpy as np
 import torch
 
+from tandem.decoding.scored import Scored
+from tandem.decoding.values import Ids
 from tandem.decoding.warp import Candidates
 from tandem.engine.adjusting import Deltas
 from tandem.engine.batch import BatchPlan, Feed
 from tandem.engine.families import attention_shape
 from tandem.engine.kv_pool import KVPool
 from tandem.engine.loading import LoadedModel, ModelIdentity
+from tandem.engine.masking import Mask
+from tandem.engine.most_probable import candidates_with_top
 from tandem.engine.readout import top_candidates
+from tandem.engine.scores import scores_of
 from tandem.engine.sequence import Sequence
 from tandem.engine.tree_model import CachedSequence, Row
 from tandem.errors import InvalidArgument, InvariantBroken, OutOfKV
@@ -61,9 +66,16 @@ class Engine:
             self._open.discard(sequence)
             sequence.close()
 
-    def candidates(self, rows: abc.Sequence[Row], width: int) -> Candidates:
-        """`forward`, and the `width` highest adjusted logits of each token asked for. Raises: as `forward` does."""
-        return top_candidates(self.forward(rows), width, Deltas.of(rows))
+    def candidates(self, rows: abc.Sequence[Row], width: int, num_top: int = 0) -> Candidates:
+        """`forward`, and the `width` highest adjusted, allowed logits of each token asked for. Raises: as `forward`."""
+        logits, deltas, mask = self.forward(rows), Deltas.of(rows), Mask.of(rows)
+        if num_top:
+            return candidates_with_top(logits, width, deltas, mask, num_top)
+        return top_candidates(logits, width, deltas, mask)
+
+    def score(self, rows: abc.Sequence[Row], next_ids: Ids, num_top: int) -> Scored:
+        """`forward`, and how probable `next_ids` `[sum k]` are where the rows ask. Raises: as `forward` does."""
+        return scores_of(self.forward(rows), next_ids, num_top)
 
     def forward(self, rows: abc.Sequence[Row]) -> torch.Tensor:
         """Feed every row's tokens, write their KV, and return the logits that were asked for, as the model gives them.
@@ -146,6 +158,8 @@ class Engine:
                 raise InvalidArgument(f"row {index}: its adjustment is not of the logits that it asks for")
             if len(adjusted) and not (adjusted.min() >= 0 and adjusted.max() < self.vocab_size):
                 raise InvalidArgument(f"row {index}: an adjusted id is outside the vocabulary of {self.vocab_size}")
+        if row.allowed is not None and len(row.allowed) != len(row.logits_at):
+            raise InvalidArgument(f"row {index}: it does not say what is allowed at each of the logits it asks for")
         try:
             tree = sequence.tree.extended(row.parents)
         except InvalidArgument as error:

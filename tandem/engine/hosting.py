@@ -16,6 +16,7 @@ from tandem.energy.meter import EnergyMeter
 from tandem.energy.powercap import POWERCAP_ROOT
 from tandem.engine.tree_model import Row, TreeModel
 from tandem.errors import InvalidArgument
+from tandem.matching import Grammars
 from tandem.telemetry import logger
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class HostedModel:
     num_kv_slots: int
     kv_usage: Callable[[], float]
     """Share of the KV pool that is taken, 0 to 1."""
+    grammars: Grammars | None = None
+    """Of its tokens; None where no text can be held to a constraint."""
     meter: EnergyMeter | None = None
     """Of the energy of what it runs on; None where that is not measured."""
 
@@ -101,6 +104,7 @@ def host_model(
         dtype=identity.dtype,
         num_kv_slots=blocks * BLOCK_SIZE,
         kv_usage=lambda: engine.kv_usage,
+        grammars=Grammars.of_model(name, identity.eos_token_ids),
         meter=_meter(loaded, powercap_root),
     )
 

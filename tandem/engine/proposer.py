@@ -16,6 +16,7 @@ from tandem.engine.residents import Residents
 from tandem.engine.text import TextSequence
 from tandem.engine.tree_model import TreeModel
 from tandem.errors import InvalidArgument, OutOfKV, TandemError
+from tandem.matching import Grammars
 
 DraftSequence = TextSequence
 
@@ -23,17 +24,17 @@ DraftSequence = TextSequence
 class Proposer:
     """Drafts with a model. All calls come from the thread that owns the model."""
 
-    def __init__(self, model: TreeModel, meter: EnergyMeter | None = None) -> None:
-        """Without a meter nothing is measured."""
+    def __init__(self, model: TreeModel, meter: EnergyMeter | None = None, grammars: Grammars | None = None) -> None:
+        """Without a meter nothing is measured; without grammars, constraints are refused."""
         self.model = model
         self._metered = MeteredModel(model, meter) if meter is not None else None
-        self._residents = Residents(self._metered or model)
+        self._residents = Residents(self._metered or model, grammars)
 
     def open(self, token_ids: Sequence[int], decoding: Decoding) -> DraftSequence:
         """Begins drafting for a text.
 
         Raises:
-            InvalidArgument: the method is unknown, or has no drafter.
+            InvalidArgument: the method is unknown, or has no drafter, or the constraint cannot be served.
         """
         chosen = method(decoding.speculation.method)
         if chosen.target_only:

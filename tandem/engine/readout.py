@@ -8,14 +8,17 @@ import torch
 
 from tandem.decoding.warp import Candidates
 from tandem.engine.adjusting import Deltas
+from tandem.engine.masking import Mask
 from tandem.errors import InvalidArgument
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def top_candidates(logits: torch.Tensor, width: int, deltas: Deltas | None = None) -> Candidates:
-    """The `width` highest logits of each row, once `deltas` are added.
+def top_candidates(
+    logits: torch.Tensor, width: int, deltas: Deltas | None = None, mask: Mask | None = None
+) -> Candidates:
+    """The `width` highest logits of each row, once `deltas` are added and what `mask` forbids has become -inf.
 
     Equal logits, which are frequent in bfloat16, are settled by the lowest id, also at the cut-off: the selection is
     the same on every device and in every batch.
@@ -27,6 +30,7 @@ def top_candidates(logits: torch.Tensor, width: int, deltas: Deltas | None = Non
     if not 1 <= width <= vocab_size:
         raise InvalidArgument(f"{width} candidates were asked for; expected 1 to {vocab_size}, the vocabulary")
     ranked = logits if deltas is None else deltas.added_to(logits)
+    ranked = ranked if mask is None else mask.applied_to(ranked)
     # One more than asked for, where there is one, to see whether the choice at the cut-off was between equals.
     values, ids = torch.topk(ranked, min(width + 1, vocab_size), dim=-1)
     log_normaliser = torch.logsumexp(logits.float(), dim=-1, keepdim=True)
@@ -34,14 +38,17 @@ def top_candidates(logits: torch.Tensor, width: int, deltas: Deltas | None = Non
     host = torch.cat((values.double(), ids.double(), log_normaliser.double()), dim=1).cpu().numpy()
     top, top_ids = host[:, :width], host[:, values.shape[1] : values.shape[1] + width].astype(np.int64)
     if width < vocab_size:
-        tied = np.flatnonzero(host[:, width - 1] == host[:, width])
+        ties = host[:, width - 1] == host[:, width]
+        if mask is not None:  # what is forbidden is nobody's candidate: which of it fills a row up means nothing
+            ties &= host[:, width] > -np.inf
+        tied = np.flatnonzero(ties)
         if len(tied):
             at = torch.from_numpy(tied).to(logits.device)
             _take_lowest_ids(ranked[at] == values[at, width - 1 : width], tied, top, top_ids)
     if (top[:, 1:] == top[:, :-1]).any():
         order = np.lexsort((top_ids, -top), axis=-1)
         top_ids = np.take_along_axis(top_ids, order, axis=-1)  # the values are in order as they are
-    unadjusted = None if deltas is None else _gathered(logits, top_ids)
+    unadjusted = None if ranked is logits else _gathered(logits, top_ids)
     return Candidates(top_ids, top.copy(), host[:, -1].copy(), unadjusted)
 
 

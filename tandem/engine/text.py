@@ -9,6 +9,8 @@ import numpy as np
 from tandem.decoding.adjusting import NOTHING_SAID, Adjuster, Adjustment, Tally
 from tandem.decoding.values import Decoding, Ids, RunningDigest, Sampling
 from tandem.engine.tree_model import CachedSequence, Row, TreeModel
+from tandem.errors import InvalidArgument
+from tandem.matching import Bitmask, Matcher
 
 _PREFILL_CHUNK = 512
 _NO_TOKENS: Ids = np.empty(0, np.int64)
@@ -21,8 +23,18 @@ class TextSequence:
     what a round asks for. Nodes that were fed and not yet settled are the pending end of the text, then a token tree.
     """
 
-    def __init__(self, cache: CachedSequence, token_ids: Tokens[int], decoding: Decoding, warped: Sampling) -> None:
+    def __init__(
+        self,
+        cache: CachedSequence,
+        token_ids: Tokens[int],
+        decoding: Decoding,
+        warped: Sampling,
+        matcher: Matcher | None = None,
+    ) -> None:
+        """``matcher``: of the text's constraint, where it has one."""
         self.cache = cache
+        self.broken: InvalidArgument | None = None
+        """Why nothing may be drawn from what was fed last: the text breaks its constraint, or that is too complex."""
         self.decoding = decoding
         self.warped = warped  # how this model's distributions are warped for this text
         self.token_ids: list[int] = list(token_ids)
@@ -33,6 +45,7 @@ class TextSequence:
         self._tree_parents: list[int] = []
         self._adjuster = Adjuster.of(decoding.sampling)
         self._tally = NOTHING_SAID  # of the text that the tree stands on
+        self._matcher = matcher
 
     @property
     def position(self) -> int:
@@ -100,6 +113,7 @@ class TextSequence:
             np.array([*range(-1, count - 1), *tree_parents], np.int64),
             np.arange(count - 1, count + len(tree_parents)),
             self._adjustment(-1),
+            self._allowed(-1),
         )
 
     def feed_nodes(self, token_ids: Ids, parents: Ids) -> Row:
@@ -108,7 +122,8 @@ class TextSequence:
         self._tree_tokens += token_ids.tolist()
         self._tree_parents += parents.tolist()
         placed = np.where(parents < 0, base - 1, parents + base)
-        return Row(self.cache, token_ids, placed, np.arange(len(token_ids)), self._adjustment(first))
+        places = np.arange(len(token_ids))
+        return Row(self.cache, token_ids, placed, places, self._adjustment(first), self._allowed(first))
 
     def forget_kv(self) -> None:
         """Gives up the KV; it is computed again when next needed."""
@@ -121,9 +136,24 @@ class TextSequence:
             return None
         if first < 0:
             self._tally = Tally.of(self.token_ids[self.decoding.prompt_length :])
-        nodes = np.arange(first, len(self._tree_tokens))
-        tree_tokens, tree_parents = (np.array(ids, np.int64) for ids in (self._tree_tokens, self._tree_parents))
-        return self._adjuster.after(self._tally, tree_tokens, tree_parents, nodes)
+        return self._adjuster.after(self._tally, *self._tree(), np.arange(first, len(self._tree_tokens)))
+
+    def _allowed(self, first: int) -> Bitmask | None:
+        """What the constraint allows after the tree's nodes from ``first`` on; -1 is the end of the text."""
+        if self._matcher is None:
+            return None
+        try:
+            if first < 0:
+                self.broken = None
+                self._matcher.follow(self.token_ids[self.decoding.prompt_length :])
+            return self._matcher.allowed(*self._tree(), np.arange(first, len(self._tree_tokens)))
+        except InvalidArgument as error:
+            self.broken = error
+            return None
+
+    def _tree(self) -> tuple[Ids, Ids]:
+        """Tokens and parents of the tree, [tree] each."""
+        return np.array(self._tree_tokens, np.int64), np.array(self._tree_parents, np.int64)
 
     def _settle(self, common: int) -> None:
         """Keeps the fed nodes that lie on the text, of which the first ``common`` tokens are those that were fed."""

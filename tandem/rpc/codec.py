@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from tandem.decoding.constraint import KINDS, Constraint
 from tandem.decoding.values import (
     DIGEST_BYTES,
     MAX_BIASES,
@@ -34,6 +35,7 @@ from tandem.decoding.values import (
 )
 from tandem.errors import InvalidArgument
 from tandem.rpc import PROTOCOL_VERSION
+from tandem.rpc.log_probs_codec import decode_top, encode_top
 from tandem.v1 import types_pb2 as pb
 
 MAX_OUTCOME_TOKENS = 64
@@ -109,12 +111,12 @@ def encode_sampling(value: Sampling) -> pb.Sampling:
         presence_penalty=value.presence_penalty,
         frequency_penalty=value.frequency_penalty,
         logit_bias=[pb.LogitBias(token_id=token, bias=bias) for token, bias in value.logit_bias],
+        constraint=encode_constraint(value.constraint),
     )
 
 
 def decode_sampling(message: pb.Sampling) -> Sampling:
-    """`Sampling` from a message; what the contract has room for and nobody serves yet is refused by name."""
-    _require(not message.grammar_id, "grammar_id is not served by this version")
+    """`Sampling` from a message."""
     return Sampling(
         message.temperature,
         message.top_k,
@@ -124,7 +126,20 @@ def decode_sampling(message: pb.Sampling) -> Sampling:
         message.presence_penalty,
         message.frequency_penalty,
         decode_logit_bias(message.logit_bias),
+        decode_constraint(message.constraint) if message.HasField("constraint") else None,
     )
+
+
+def encode_constraint(value: Constraint | None) -> pb.Constraint | None:
+    """`Constraint` as a message."""
+    return None if value is None else pb.Constraint(**{value.kind: value.source})
+
+
+def decode_constraint(message: pb.Constraint) -> Constraint:
+    """`Constraint` from a message."""
+    kind = message.WhichOneof("kind")
+    _require(kind is not None, f"a constraint is empty; expected one of {', '.join(KINDS)}")
+    return Constraint(kind, getattr(message, kind))
 
 
 def decode_logit_bias(entries: Collection[pb.LogitBias]) -> tuple[tuple[int, float], ...]:
@@ -159,6 +174,7 @@ def encode_decoding(value: Decoding) -> pb.Decoding:
         ignore_eos=value.ignore_eos,
         trace=value.trace,
         prompt_length=value.prompt_length,
+        num_top_log_probs=value.num_top_log_probs,
     )
 
 
@@ -169,7 +185,6 @@ def decode_decoding(message: pb.Decoding) -> Decoding:
         f"max_position is {message.max_position}; expected 1 to {MAX_TOKENS}",
     )
     _require(len(message.eos_token_ids) <= MAX_EOS_IDS, f"at most {MAX_EOS_IDS} eos_token_ids are accepted")
-    _require(not message.num_top_log_probs, "num_top_log_probs is not served by this version")
     _require(len(message.cache_salt) <= 64, "cache_salt must be at most 64 bytes")
     _require(
         0 <= message.prompt_length <= MAX_TOKENS,
@@ -183,6 +198,7 @@ def decode_decoding(message: pb.Decoding) -> Decoding:
         ignore_eos=message.ignore_eos,
         trace=message.trace,
         prompt_length=message.prompt_length,
+        num_top_log_probs=message.num_top_log_probs,
     )
 
 
@@ -363,6 +379,7 @@ def encode_outcome(value: Outcome) -> pb.Outcome:
         num_target_passes=value.num_target_passes,
         draft_joules=value.draft_joules,
         verify_joules=value.verify_joules,
+        top_log_probs=encode_top(value.top_log_probs),
     )
 
 
@@ -388,6 +405,7 @@ def decode_outcome(message: pb.Outcome) -> Outcome:
         verify_joules=check_joules(message.verify_joules, "verify_joules")
         if message.HasField("verify_joules")
         else None,
+        top_log_probs=decode_top(message.top_log_probs, count),
     )
 
 

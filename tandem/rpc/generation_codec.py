@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
+from tandem.decoding.constraint import KINDS
 from tandem.errors import InvalidArgument
-from tandem.generation import FinishReason, Options, Part, Round, Usage
-from tandem.rpc.codec import decode_outcome
+from tandem.generation import FinishReason, Options, Part, Round, Score, Usage
+from tandem.requests import constraint_of
+from tandem.rpc.codec import decode_outcome, encode_constraint
+from tandem.rpc.log_probs_codec import decode_scores, decode_top
 from tandem.v1 import generation_pb2 as pb
 
 FINISH_REASONS: Mapping[int, FinishReason] = {
@@ -40,9 +43,41 @@ def encode_request(prompt: str | Sequence[int], options: Options) -> pb.Generate
             elif name == "logit_bias":
                 for token, bias in dict(cast(Mapping[int, float], value or {})).items():
                     request.logit_bias.add(token_id=token, bias=bias)
-            elif value is not None:
+            elif value is not None and name not in KINDS:
                 setattr(request, name, value)
+    with _named("json_schema"):
+        constraint = encode_constraint(constraint_of(options))
+    if constraint is not None:
+        request.constraint.CopyFrom(constraint)
     return request
+
+
+def encode_score_request(prompt: str | Sequence[int], num_top_log_probs: int) -> pb.ScoreRequest:
+    """The request for the scores of a text. Whether its values can be served is the server's to say.
+
+    Raises:
+        InvalidArgument: a value that the message cannot even hold, by name.
+    """
+    request = pb.ScoreRequest()
+    with _named("prompt"):
+        if isinstance(prompt, str):
+            request.text = prompt
+        else:
+            request.token_ids.CopyFrom(pb.TokenIds(ids=[int(token) for token in prompt]))
+    with _named("num_top_log_probs"):
+        request.num_top_log_probs = num_top_log_probs
+    return request
+
+
+def decode_score(message: pb.ScoreResponse) -> Score:
+    """`Score` from a message.
+
+    Raises:
+        InvalidArgument: the scores are of another text than they say.
+    """
+    token_ids = tuple(message.token_ids)
+    scores = decode_scores(message.scores, len(token_ids))
+    return Score(token_ids, scores.log_probs, scores.ranks, scores.top_log_probs)
 
 
 @contextmanager
@@ -62,6 +97,7 @@ def decode_part(message: pb.TextPart) -> Part:
         text=message.text,
         log_probs=tuple(message.log_probs),
         rounds=tuple(Round.of(found.position, decode_outcome(found.outcome)) for found in message.rounds),
+        top_log_probs=decode_top(message.top_log_probs, len(message.token_ids)),
     )
 
 

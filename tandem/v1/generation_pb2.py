@@ -25,45 +25,49 @@ _sym_db = _symbol_database.Default()
 from tandem.v1 import types_pb2 as tandem_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atandem/v1/generation.proto\x12\ttandem.v1\x1a\x15tandem/v1/types.proto\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xfa\x04\n\x0fGenerateRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\ttoken_ids\x18\x02 \x01(\x0b\x32\x13.tandem.v1.TokenIdsH\x00\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x19\n\x0c\x64raft_length\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nbeam_width\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x16\n\tthreshold\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0btemperature\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x12\n\x05top_k\x18\x08 \x01(\x05H\x05\x88\x01\x01\x12\x12\n\x05top_p\x18\t \x01(\x01H\x06\x88\x01\x01\x12\x12\n\x05min_p\x18\n \x01(\x01H\x07\x88\x01\x01\x12\x11\n\x04seed\x18\x0b \x01(\x04H\x08\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x0c \x01(\x05H\t\x88\x01\x01\x12\x0c\n\x04stop\x18\r \x03(\t\x12\x12\n\nignore_eos\x18\x0e \x01(\x08\x12\r\n\x05trace\x18\x0f \x01(\x08\x12\x18\n\x10presence_penalty\x18\x10 \x01(\x01\x12\x19\n\x11\x66requency_penalty\x18\x11 \x01(\x01\x12(\n\nlogit_bias\x18\x12 \x03(\x0b\x32\x14.tandem.v1.LogitBias\x12\x12\n\ngrammar_id\x18\x13 \x01(\t\x12\x19\n\x11num_top_log_probs\x18\x14 \x01(\x05\x12\x12\n\ncache_salt\x18\x15 \x01(\x0c\x42\x08\n\x06promptB\x0f\n\r_draft_lengthB\r\n\x0b_beam_widthB\x0c\n\n_thresholdB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x07\n\x05_seedB\r\n\x0b_max_tokens\"\x9d\x01\n\x10GenerateResponse\x12,\n\x07started\x18\x01 \x01(\x0b\x32\x19.tandem.v1.SessionStartedH\x00\x12#\n\x04part\x18\x02 \x01(\x0b\x32\x13.tandem.v1.TextPartH\x00\x12.\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1a.tandem.v1.SessionFinishedH\x00\x42\x06\n\x04\x62ody\"\x9b\x01\n\x0eResumeResponse\x12,\n\x07started\x18\x01 \x01(\x0b\x32\x19.tandem.v1.SessionStartedH\x00\x12#\n\x04part\x18\x02 \x01(\x0b\x32\x13.tandem.v1.TextPartH\x00\x12.\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1a.tandem.v1.SessionFinishedH\x00\x42\x06\n\x04\x62ody\"e\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\r\x12%\n\x08\x64\x65\x63oding\x18\x03 \x01(\x0b\x32\x13.tandem.v1.Decoding\"\x82\x01\n\x08TextPart\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\tlog_probs\x18\x05 \x03(\x01\x12 \n\x06rounds\x18\x06 \x03(\x0b\x32\x10.tandem.v1.Round\">\n\x05Round\x12\x10\n\x08position\x18\x01 \x01(\x03\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.tandem.v1.Outcome\"i\n\x0fSessionFinished\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.tandem.v1.FinishReason\x12\x1f\n\x05usage\x18\x02 \x01(\x0b\x32\x10.tandem.v1.Usage\x12\x0c\n\x04stop\x18\x03 \x01(\t\"\xff\x03\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x1e\n\x16mean_acceptance_length\x18\x04 \x01(\x01\x12\x1d\n\x15\x64raft_acceptance_rate\x18\x05 \x01(\x01\x12\x1c\n\x14\x61\x63\x63\x65ptance_histogram\x18\x06 \x03(\x03\x12\x16\n\x0enum_spec_steps\x18\x07 \x01(\x03\x12!\n\x19num_accepted_draft_tokens\x18\x08 \x01(\x03\x12\x18\n\x10num_draft_tokens\x18\t \x01(\x03\x12\x19\n\x11num_target_passes\x18\n \x01(\x03\x12\x19\n\x11output_perplexity\x18\x0b \x01(\x01\x12#\n\x1btime_to_first_token_seconds\x18\x0c \x01(\x01\x12%\n\x1dtime_per_output_token_seconds\x18\r \x01(\x01\x12\x19\n\x0c\x64raft_joules\x18\x0e \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rverify_joules\x18\x0f \x01(\x01H\x01\x88\x01\x01\x12&\n\x1eoutput_negative_log_likelihood\x18\x10 \x01(\x01\x42\x0f\n\r_draft_joulesB\x10\n\x0e_verify_joules\"X\n\rResumeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\"#\n\rCancelRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x10\n\x0e\x43\x61ncelResponse\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\xea\x01\n\x12GetSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12\'\n\x06reason\x18\x06 \x01(\x0e\x32\x17.tandem.v1.FinishReason\x12%\n\x08\x64\x65\x63oding\x18\x07 \x01(\x0b\x32\x13.tandem.v1.Decoding\x12-\n\rkv_references\x18\x08 \x03(\x0b\x32\x16.tandem.v1.KvReference\"M\n\x0bKvReference\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\r\n\x05\x65poch\x18\x04 \x01(\x04*|\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03\x32\xea\x02\n\x11GenerationService\x12\x43\n\x08\x44\x65scribe\x12\x1a.tandem.v1.DescribeRequest\x1a\x1b.tandem.v1.DescribeResponse\x12\x45\n\x08Generate\x12\x1a.tandem.v1.GenerateRequest\x1a\x1b.tandem.v1.GenerateResponse0\x01\x12?\n\x06Resume\x12\x18.tandem.v1.ResumeRequest\x1a\x19.tandem.v1.ResumeResponse0\x01\x12=\n\x06\x43\x61ncel\x12\x18.tandem.v1.CancelRequest\x1a\x19.tandem.v1.CancelResponse\x12I\n\nGetSession\x12\x1c.tandem.v1.GetSessionRequest\x1a\x1d.tandem.v1.GetSessionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atandem/v1/generation.proto\x12\ttandem.v1\x1a\x15tandem/v1/types.proto\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xa3\x05\n\x0fGenerateRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\ttoken_ids\x18\x02 \x01(\x0b\x32\x13.tandem.v1.TokenIdsH\x00\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x19\n\x0c\x64raft_length\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nbeam_width\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x16\n\tthreshold\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0btemperature\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x12\n\x05top_k\x18\x08 \x01(\x05H\x05\x88\x01\x01\x12\x12\n\x05top_p\x18\t \x01(\x01H\x06\x88\x01\x01\x12\x12\n\x05min_p\x18\n \x01(\x01H\x07\x88\x01\x01\x12\x11\n\x04seed\x18\x0b \x01(\x04H\x08\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x0c \x01(\x05H\t\x88\x01\x01\x12\x0c\n\x04stop\x18\r \x03(\t\x12\x12\n\nignore_eos\x18\x0e \x01(\x08\x12\r\n\x05trace\x18\x0f \x01(\x08\x12\x18\n\x10presence_penalty\x18\x10 \x01(\x01\x12\x19\n\x11\x66requency_penalty\x18\x11 \x01(\x01\x12(\n\nlogit_bias\x18\x12 \x03(\x0b\x32\x14.tandem.v1.LogitBias\x12\x19\n\x11num_top_log_probs\x18\x14 \x01(\x05\x12\x12\n\ncache_salt\x18\x15 \x01(\x0c\x12)\n\nconstraint\x18\x16 \x01(\x0b\x32\x15.tandem.v1.ConstraintB\x08\n\x06promptB\x0f\n\r_draft_lengthB\r\n\x0b_beam_widthB\x0c\n\n_thresholdB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x07\n\x05_seedB\r\n\x0b_max_tokensJ\x04\x08\x13\x10\x14R\ngrammar_id\"\x9d\x01\n\x10GenerateResponse\x12,\n\x07started\x18\x01 \x01(\x0b\x32\x19.tandem.v1.SessionStartedH\x00\x12#\n\x04part\x18\x02 \x01(\x0b\x32\x13.tandem.v1.TextPartH\x00\x12.\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1a.tandem.v1.SessionFinishedH\x00\x42\x06\n\x04\x62ody\"\x9b\x01\n\x0eResumeResponse\x12,\n\x07started\x18\x01 \x01(\x0b\x32\x19.tandem.v1.SessionStartedH\x00\x12#\n\x04part\x18\x02 \x01(\x0b\x32\x13.tandem.v1.TextPartH\x00\x12.\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1a.tandem.v1.SessionFinishedH\x00\x42\x06\n\x04\x62ody\"e\n\x0eSessionStarted\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\r\x12%\n\x08\x64\x65\x63oding\x18\x03 \x01(\x0b\x32\x13.tandem.v1.Decoding\"\xb1\x01\n\x08TextPart\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x11\n\tlog_probs\x18\x05 \x03(\x01\x12 \n\x06rounds\x18\x06 \x03(\x0b\x32\x10.tandem.v1.Round\x12-\n\rtop_log_probs\x18\x07 \x03(\x0b\x32\x16.tandem.v1.TopLogProbs\">\n\x05Round\x12\x10\n\x08position\x18\x01 \x01(\x03\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.tandem.v1.Outcome\"i\n\x0fSessionFinished\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.tandem.v1.FinishReason\x12\x1f\n\x05usage\x18\x02 \x01(\x0b\x32\x10.tandem.v1.Usage\x12\x0c\n\x04stop\x18\x03 \x01(\t\"\xff\x03\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x1e\n\x16mean_acceptance_length\x18\x04 \x01(\x01\x12\x1d\n\x15\x64raft_acceptance_rate\x18\x05 \x01(\x01\x12\x1c\n\x14\x61\x63\x63\x65ptance_histogram\x18\x06 \x03(\x03\x12\x16\n\x0enum_spec_steps\x18\x07 \x01(\x03\x12!\n\x19num_accepted_draft_tokens\x18\x08 \x01(\x03\x12\x18\n\x10num_draft_tokens\x18\t \x01(\x03\x12\x19\n\x11num_target_passes\x18\n \x01(\x03\x12\x19\n\x11output_perplexity\x18\x0b \x01(\x01\x12#\n\x1btime_to_first_token_seconds\x18\x0c \x01(\x01\x12%\n\x1dtime_per_output_token_seconds\x18\r \x01(\x01\x12\x19\n\x0c\x64raft_joules\x18\x0e \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rverify_joules\x18\x0f \x01(\x01H\x01\x88\x01\x01\x12&\n\x1eoutput_negative_log_likelihood\x18\x10 \x01(\x01\x42\x0f\n\r_draft_joulesB\x10\n\x0e_verify_joules\"X\n\rResumeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\"#\n\rCancelRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x10\n\x0e\x43\x61ncelResponse\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\xea\x01\n\x12GetSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12\'\n\x06reason\x18\x06 \x01(\x0e\x32\x17.tandem.v1.FinishReason\x12%\n\x08\x64\x65\x63oding\x18\x07 \x01(\x0b\x32\x13.tandem.v1.Decoding\x12-\n\rkv_references\x18\x08 \x03(\x0b\x32\x16.tandem.v1.KvReference\"M\n\x0bKvReference\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"m\n\x0cScoreRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12(\n\ttoken_ids\x18\x02 \x01(\x0b\x32\x13.tandem.v1.TokenIdsH\x00\x12\x19\n\x11num_top_log_probs\x18\x03 \x01(\x05\x42\x08\n\x06prompt\"I\n\rScoreResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12%\n\x06scores\x18\x02 \x01(\x0b\x32\x15.tandem.v1.TextScores*|\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03\x32\xa6\x03\n\x11GenerationService\x12\x43\n\x08\x44\x65scribe\x12\x1a.tandem.v1.DescribeRequest\x1a\x1b.tandem.v1.DescribeResponse\x12\x45\n\x08Generate\x12\x1a.tandem.v1.GenerateRequest\x1a\x1b.tandem.v1.GenerateResponse0\x01\x12?\n\x06Resume\x12\x18.tandem.v1.ResumeRequest\x1a\x19.tandem.v1.ResumeResponse0\x01\x12=\n\x06\x43\x61ncel\x12\x18.tandem.v1.CancelRequest\x1a\x19.tandem.v1.CancelResponse\x12I\n\nGetSession\x12\x1c.tandem.v1.GetSessionRequest\x1a\x1d.tandem.v1.GetSessionResponse\x12:\n\x05Score\x12\x17.tandem.v1.ScoreRequest\x1a\x18.tandem.v1.ScoreResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tandem.v1.generation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=2467
-  _globals['_FINISHREASON']._serialized_end=2591
+  _globals['_FINISHREASON']._serialized_start=2741
+  _globals['_FINISHREASON']._serialized_end=2865
   _globals['_TOKENIDS']._serialized_start=64
   _globals['_TOKENIDS']._serialized_end=87
   _globals['_GENERATEREQUEST']._serialized_start=90
-  _globals['_GENERATEREQUEST']._serialized_end=724
-  _globals['_GENERATERESPONSE']._serialized_start=727
-  _globals['_GENERATERESPONSE']._serialized_end=884
-  _globals['_RESUMERESPONSE']._serialized_start=887
-  _globals['_RESUMERESPONSE']._serialized_end=1042
-  _globals['_SESSIONSTARTED']._serialized_start=1044
-  _globals['_SESSIONSTARTED']._serialized_end=1145
-  _globals['_TEXTPART']._serialized_start=1148
-  _globals['_TEXTPART']._serialized_end=1278
-  _globals['_ROUND']._serialized_start=1280
-  _globals['_ROUND']._serialized_end=1342
-  _globals['_SESSIONFINISHED']._serialized_start=1344
-  _globals['_SESSIONFINISHED']._serialized_end=1449
-  _globals['_USAGE']._serialized_start=1452
-  _globals['_USAGE']._serialized_end=1963
-  _globals['_RESUMEREQUEST']._serialized_start=1965
-  _globals['_RESUMEREQUEST']._serialized_end=2053
-  _globals['_CANCELREQUEST']._serialized_start=2055
-  _globals['_CANCELREQUEST']._serialized_end=2090
-  _globals['_CANCELRESPONSE']._serialized_start=2092
-  _globals['_CANCELRESPONSE']._serialized_end=2108
-  _globals['_GETSESSIONREQUEST']._serialized_start=2110
-  _globals['_GETSESSIONREQUEST']._serialized_end=2149
-  _globals['_GETSESSIONRESPONSE']._serialized_start=2152
-  _globals['_GETSESSIONRESPONSE']._serialized_end=2386
-  _globals['_KVREFERENCE']._serialized_start=2388
-  _globals['_KVREFERENCE']._serialized_end=2465
-  _globals['_GENERATIONSERVICE']._serialized_start=2594
-  _globals['_GENERATIONSERVICE']._serialized_end=2956
+  _globals['_GENERATEREQUEST']._serialized_end=765
+  _globals['_GENERATERESPONSE']._serialized_start=768
+  _globals['_GENERATERESPONSE']._serialized_end=925
+  _globals['_RESUMERESPONSE']._serialized_start=928
+  _globals['_RESUMERESPONSE']._serialized_end=1083
+  _globals['_SESSIONSTARTED']._serialized_start=1085
+  _globals['_SESSIONSTARTED']._serialized_end=1186
+  _globals['_TEXTPART']._serialized_start=1189
+  _globals['_TEXTPART']._serialized_end=1366
+  _globals['_ROUND']._serialized_start=1368
+  _globals['_ROUND']._serialized_end=1430
+  _globals['_SESSIONFINISHED']._serialized_start=1432
+  _globals['_SESSIONFINISHED']._serialized_end=1537
+  _globals['_USAGE']._serialized_start=1540
+  _globals['_USAGE']._serialized_end=2051
+  _globals['_RESUMEREQUEST']._serialized_start=2053
+  _globals['_RESUMEREQUEST']._serialized_end=2141
+  _globals['_CANCELREQUEST']._serialized_start=2143
+  _globals['_CANCELREQUEST']._serialized_end=2178
+  _globals['_CANCELRESPONSE']._serialized_start=2180
+  _globals['_CANCELRESPONSE']._serialized_end=2196
+  _globals['_GETSESSIONREQUEST']._serialized_start=2198
+  _globals['_GETSESSIONREQUEST']._serialized_end=2237
+  _globals['_GETSESSIONRESPONSE']._serialized_start=2240
+  _globals['_GETSESSIONRESPONSE']._serialized_end=2474
+  _globals['_KVREFERENCE']._serialized_start=2476
+  _globals['_KVREFERENCE']._serialized_end=2553
+  _globals['_SCOREREQUEST']._serialized_start=2555
+  _globals['_SCOREREQUEST']._serialized_end=2664
+  _globals['_SCORERESPONSE']._serialized_start=2666
+  _globals['_SCORERESPONSE']._serialized_end=2739
+  _globals['_GENERATIONSERVICE']._serialized_start=2868
+  _globals['_GENERATIONSERVICE']._serialized_end=3290
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ class TokenIds(_message.Message):
     def __init__(self, ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("text", "token_ids", "method", "draft_length", "beam_width", "threshold", "temperature", "top_k", "top_p", "min_p", "seed", "max_tokens", "stop", "ignore_eos", "trace", "presence_penalty", "frequency_penalty", "logit_bias", "grammar_id", "num_top_log_probs", "cache_salt")
+    __slots__ = ("text", "token_ids", "method", "draft_length", "beam_width", "threshold", "temperature", "top_k", "top_p", "min_p", "seed", "max_tokens", "stop", "ignore_eos", "trace", "presence_penalty", "frequency_penalty", "logit_bias", "num_top_log_probs", "cache_salt", "constraint")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -45,9 +45,9 @@ class GenerateRequest(_message.Message):
     PRESENCE_PENALTY_FIELD_NUMBER: _ClassVar[int]
     FREQUENCY_PENALTY_FIELD_NUMBER: _ClassVar[int]
     LOGIT_BIAS_FIELD_NUMBER: _ClassVar[int]
-    GRAMMAR_ID_FIELD_NUMBER: _ClassVar[int]
     NUM_TOP_LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     CACHE_SALT_FIELD_NUMBER: _ClassVar[int]
+    CONSTRAINT_FIELD_NUMBER: _ClassVar[int]
     text: str
     token_ids: TokenIds
     method: str
@@ -66,10 +66,10 @@ class GenerateRequest(_message.Message):
     presence_penalty: float
     frequency_penalty: float
     logit_bias: _containers.RepeatedCompositeFieldContainer[_types_pb2.LogitBias]
-    grammar_id: str
     num_top_log_probs: int
     cache_salt: bytes
-    def __init__(self, text: _Optional[str] = ..., token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., method: _Optional[str] = ..., draft_length: _Optional[int] = ..., beam_width: _Optional[int] = ..., threshold: _Optional[float] = ..., temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., min_p: _Optional[float] = ..., seed: _Optional[int] = ..., max_tokens: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., ignore_eos: _Optional[bool] = ..., trace: _Optional[bool] = ..., presence_penalty: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., logit_bias: _Optional[_Iterable[_Union[_types_pb2.LogitBias, _Mapping]]] = ..., grammar_id: _Optional[str] = ..., num_top_log_probs: _Optional[int] = ..., cache_salt: _Optional[bytes] = ...) -> None: ...
+    constraint: _types_pb2.Constraint
+    def __init__(self, text: _Optional[str] = ..., token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., method: _Optional[str] = ..., draft_length: _Optional[int] = ..., beam_width: _Optional[int] = ..., threshold: _Optional[float] = ..., temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., min_p: _Optional[float] = ..., seed: _Optional[int] = ..., max_tokens: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., ignore_eos: _Optional[bool] = ..., trace: _Optional[bool] = ..., presence_penalty: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., logit_bias: _Optional[_Iterable[_Union[_types_pb2.LogitBias, _Mapping]]] = ..., num_top_log_probs: _Optional[int] = ..., cache_salt: _Optional[bytes] = ..., constraint: _Optional[_Union[_types_pb2.Constraint, _Mapping]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("started", "part", "finished")
@@ -102,20 +102,22 @@ class SessionStarted(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ...) -> None: ...
 
 class TextPart(_message.Message):
-    __slots__ = ("position", "digest", "token_ids", "text", "log_probs", "rounds")
+    __slots__ = ("position", "digest", "token_ids", "text", "log_probs", "rounds", "top_log_probs")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    TOP_LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     position: int
     digest: bytes
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     text: str
     log_probs: _containers.RepeatedScalarFieldContainer[float]
     rounds: _containers.RepeatedCompositeFieldContainer[Round]
-    def __init__(self, position: _Optional[int] = ..., digest: _Optional[bytes] = ..., token_ids: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., log_probs: _Optional[_Iterable[float]] = ..., rounds: _Optional[_Iterable[_Union[Round, _Mapping]]] = ...) -> None: ...
+    top_log_probs: _containers.RepeatedCompositeFieldContainer[_types_pb2.TopLogProbs]
+    def __init__(self, position: _Optional[int] = ..., digest: _Optional[bytes] = ..., token_ids: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., log_probs: _Optional[_Iterable[float]] = ..., rounds: _Optional[_Iterable[_Union[Round, _Mapping]]] = ..., top_log_probs: _Optional[_Iterable[_Union[_types_pb2.TopLogProbs, _Mapping]]] = ...) -> None: ...
 
 class Round(_message.Message):
     __slots__ = ("position", "outcome")
@@ -230,3 +232,21 @@ class KvReference(_message.Message):
     position: int
     epoch: int
     def __init__(self, role: _Optional[str] = ..., address: _Optional[str] = ..., position: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class ScoreRequest(_message.Message):
+    __slots__ = ("text", "token_ids", "num_top_log_probs")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    NUM_TOP_LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    token_ids: TokenIds
+    num_top_log_probs: int
+    def __init__(self, text: _Optional[str] = ..., token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., num_top_log_probs: _Optional[int] = ...) -> None: ...
+
+class ScoreResponse(_message.Message):
+    __slots__ = ("token_ids", "scores")
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    scores: _types_pb2.TextScores
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., scores: _Optional[_Union[_types_pb2.TextScores, _Mapping]] = ...) -> None: ...

@@ -41,6 +41,9 @@ def test_without_a_stack_it_says_how_to_start_one() -> None:
         (("--logit-bias", "7"), "--logit-bias '7' is not a token id and a number"),
         (("--logit-bias", "x=1"), "--logit-bias 'x=1'"),
         (("--logit-bias", "7=1", "--logit-bias", "7=2"), "token 7 twice"),
+        (("--json-schema", "/no/such/file"), "/no/such/file cannot be read as a text"),
+        (("--grammar", "/"), "/ cannot be read as a text"),
+        (("--regex", "a", "--grammar", __file__), "grammar and regex were given"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], named: str) -> None:

@@ -56,11 +56,11 @@ class FaultyTable(TabularModel):
         self._points = points
         self._can_be_poisoned = can_be_poisoned
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
         self._points.reach("before", rows=len(rows))
         if any(self._is_poisoned(row, POISON_RAISE) for row in rows):
             raise RuntimeError("a kernel failed")
-        found = super().candidates(rows, width)
+        found = super().candidates(rows, width, num_top)
         time.sleep(PASS_SECONDS / 2)
         self._points.reach("during", rows=len(rows))
         time.sleep(PASS_SECONDS / 2)

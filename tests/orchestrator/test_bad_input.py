@@ -63,8 +63,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"logit_bias": [types_pb2.LogitBias(token_id=1 << 31)]}, "logit_bias names token 2147483648"),
     ({"logit_bias": [types_pb2.LogitBias(token_id=1)] * 2}, "logit_bias names a token twice"),
     ({"logit_bias": [types_pb2.LogitBias(token_id=token) for token in range(1025)]}, "logit_bias has 1025 entries"),
-    ({"grammar_id": "sql"}, "grammar_id"),
-    ({"num_top_log_probs": 3}, "num_top_log_probs"),
+    ({"constraint": types_pb2.Constraint()}, "a constraint is empty"),
+    ({"constraint": types_pb2.Constraint(regex="(a")}, "the regex cannot be served"),
+    ({"constraint": types_pb2.Constraint(regex="a"), "ignore_eos": True}, "ignore_eos"),
+    ({"num_top_log_probs": -1}, "num_top_log_probs is -1"),
+    ({"num_top_log_probs": 21}, "num_top_log_probs is 21"),
+    ({"num_top_log_probs": 20, "max_tokens": 1_000_000}, "num_top_log_probs is 20, of 1000000 tokens"),
     ({"cache_salt": b"salt"}, "cache_salt"),
 ]
 

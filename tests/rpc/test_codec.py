@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tandem.decoding.constraint import KINDS, Constraint
 from tandem.decoding.values import (
     EMPTY_TREE,
     Decoding,
@@ -43,6 +44,7 @@ samplings = st.builds(
     frequency_penalty=st.floats(-2, 2),
     logit_bias=st.dictionaries(ids, st.floats(-100, 100), max_size=5).map(lambda given: tuple(given.items())),
 )
+constraints = st.builds(Constraint, st.sampled_from(KINDS), st.text(st.characters(codec="utf-8"), min_size=1))
 speculations = st.builds(
     Speculation,
     method=st.sampled_from(["mtad", "coupled", "autoregressive"]),
@@ -59,6 +61,7 @@ decodings = st.builds(
     ignore_eos=st.booleans(),
     trace=st.booleans(),
     prompt_length=st.integers(0, 1 << 20),
+    num_top_log_probs=st.integers(0, 20),
 )
 fences = st.builds(Fence, st.integers(1, 2**64 - 1), st.binary(min_size=8, max_size=32))
 names = st.builds(
@@ -80,6 +83,9 @@ def traces(draw: st.DrawFn) -> RoundTrace:
     return RoundTrace(draw(tokens), tuple(range(-1, count - 1)), draw(some), draw(some))
 
 
+tops = st.lists(st.tuples(ids, floats), max_size=20).map(tuple)
+
+
 @st.composite
 def outcomes(draw: st.DrawFn) -> Outcome:
     tokens = draw(st.lists(ids, max_size=64))
@@ -95,7 +101,14 @@ def outcomes(draw: st.DrawFn) -> Outcome:
         timings=draw(timings),
         draft_joules=draw(joules),
         verify_joules=draw(joules),
+        top_log_probs=draw(st.just(()) | st.tuples(*[tops] * len(tokens))),
     )
+
+
+@given(samplings, constraints)
+def test_constraints(sampling: Sampling, constraint: Constraint) -> None:
+    held = replace(sampling, constraint=constraint)
+    assert codec.decode_sampling(codec.encode_sampling(held)) == held
 
 
 @given(decodings)

@@ -10,6 +10,7 @@ from tandem.decoding.methods import METHODS
 from tandem.decoding.values import Decoding, Floats, Outcome, Proposal, Sampling, Speculation
 from tandem.engine.proposer import Proposer
 from tandem.engine.verifier import Verifier
+from tandem.matching import Grammars
 from tests.support.tabular import TabularModel
 
 Text = tuple[int, ...]
@@ -25,13 +26,14 @@ def decode(
     num_tokens: int,
     decodings: Sequence[Decoding],
     batch_size: int = 2000,
+    grammars: Grammars | None = None,
 ) -> list[Text]:
-    """The first ``num_tokens`` tokens generated for each of ``decodings``, target table first."""
+    """The first ``num_tokens`` tokens generated for each of ``decodings``, target table first; fewer where it ends."""
     texts: list[Text] = []
     gc.disable()  # it would walk thousands of live texts over and over
     try:
         for start in range(0, len(decodings), batch_size):
-            rounds = decode_rounds(tables, prompt, num_tokens, decodings[start : start + batch_size])
+            rounds = decode_rounds(tables, prompt, num_tokens, decodings[start : start + batch_size], grammars)
             texts += [
                 tuple(token for _, outcome in mine for token in outcome.token_ids)[:num_tokens] for mine in rounds
             ]
@@ -41,10 +43,15 @@ def decode(
 
 
 def decode_rounds(
-    tables: tuple[Floats, Floats], prompt: Sequence[int], num_tokens: int, decodings: Sequence[Decoding]
+    tables: tuple[Floats, Floats],
+    prompt: Sequence[int],
+    num_tokens: int,
+    decodings: Sequence[Decoding],
+    grammars: Grammars | None = None,
 ) -> list[list[tuple[Proposal | None, Outcome]]]:
     """Every round until ``num_tokens`` tokens are generated, for each of ``decodings``, all in one batch."""
-    verifier, proposer = Verifier(TabularModel(tables[0])), Proposer(TabularModel(tables[1]))
+    verifier = Verifier(TabularModel(tables[0]), grammars=grammars)
+    proposer = Proposer(TabularModel(tables[1]), grammars=grammars)
     targets = [verifier.open(prompt, decoding) for decoding in decodings]
     drafts = [
         None if METHODS[decoding.speculation.method].target_only else proposer.open(prompt, decoding)
@@ -52,9 +59,10 @@ def decode_rounds(
     ]
     rounds: list[list[tuple[Proposal | None, Outcome]]] = [[] for _ in decodings]
     goal = len(prompt) + num_tokens
-    while active := [index for index, target in enumerate(targets) if target.position < goal]:
+    while active := [index for index, target in enumerate(targets) if target.position < goal and not target.finished]:
         drafted = [index for index in active if drafts[index] is not None]
         proposed = dict(zip(drafted, proposer.propose([drafts[index] for index in drafted]), strict=True))  # type: ignore[misc]
+        assert all(isinstance(proposal, Proposal) for proposal in proposed.values()), proposed
         work = [(targets[index], proposed.get(index)) for index in active]
         for index, outcome in zip(active, verifier.judge(work), strict=True):  # type: ignore[arg-type]
             proposal, draft = proposed.get(index), drafts[index]

@@ -51,6 +51,11 @@ def _open(change: Callable[[verify_pb2.OpenSequence], None]) -> verify_pb2.OpenS
     return message
 
 
+def _constrain(message: verify_pb2.OpenSequence) -> None:
+    message.decoding.ignore_eos = False
+    message.decoding.sampling.constraint.regex = "a"
+
+
 BAD_OPENS: dict[str, tuple[Callable[[verify_pb2.OpenSequence], object], str]] = {
     "no text": (lambda m: m.ClearField("token_ids"), "token_ids"),
     "an id past the vocabulary": (lambda m: m.token_ids.append(8), "below 8"),
@@ -79,8 +84,11 @@ BAD_OPENS: dict[str, tuple[Callable[[verify_pb2.OpenSequence], object], str]] = 
         "logit_bias",
     ),
     "a prompt of negative length": (lambda m: setattr(m.decoding, "prompt_length", -1), "prompt_length"),
-    "a grammar": (lambda m: setattr(m.decoding.sampling, "grammar_id", "sql"), "grammar_id"),
-    "log-probabilities": (lambda m: setattr(m.decoding, "num_top_log_probs", 2), "num_top_log_probs"),
+    "an empty constraint": (lambda m: m.decoding.sampling.constraint.SetInParent(), "a constraint is empty"),
+    "a constraint with ignore_eos": (lambda m: setattr(m.decoding.sampling.constraint, "regex", "a"), "ignore_eos"),
+    "a constraint where no tokenizer is": (_constrain, "the model has no tokenizer"),
+    "21 log-probabilities": (lambda m: setattr(m.decoding, "num_top_log_probs", 21), "num_top_log_probs"),
+    "-1 log-probabilities": (lambda m: setattr(m.decoding, "num_top_log_probs", -1), "num_top_log_probs"),
     "65 end tokens": (lambda m: m.decoding.eos_token_ids.extend([1] * 65), "eos_token_ids"),
     "epoch 0": (lambda m: setattr(m.fence, "epoch", 0), "epoch"),
     "a short nonce": (lambda m: setattr(m.fence, "nonce", b"1234"), "nonce"),

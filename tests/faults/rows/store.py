@@ -61,7 +61,7 @@ async def _away(given: Surroundings, num_trials: int, seconds: float) -> Figures
             gone = time.monotonic()
             told = await _is_told(stage, number)
             await asyncio.sleep(gone + seconds - time.monotonic())
-            stood_still = not any(session.has_moved_on(gone + seconds / 2, 1) for session in sessions)
+            stood_still = not any(at > gone + seconds / 2 for session in sessions for at in session.arrivals)
             stage.redis.start()
             await found.settle(sessions, time.monotonic())
             found.figures.stalls[-1] -= seconds  # from its return on
