@@ -258,16 +258,18 @@ class Judge:
                 self._sessions.drop(event.session_id)
             else:
                 self._sessions.park(session)
+                session.closed = True
         return []
 
     def _owned(self, session_id: str, fence: Fence, stream: Stream) -> Session | None:
         """The session in the caller's name, served on the caller's stream from now on.
 
-        None where it is not open here, or not under that fence, or where the target decodes it alone.
+        None where it is not open here, or not under that fence, or where the target decodes it alone. A round that
+        arrives after the close, a late repetition, does not open it again: nobody would close it a second time.
         """
         self._check_fence(session_id, fence)
         session = self._sessions.get(session_id)
-        if session is None or session.fence != fence or session.alone is not None:
+        if session is None or session.closed or session.fence != fence or session.alone is not None:
             return None
         if session.stream is not stream:
             session.stream = stream

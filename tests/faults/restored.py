@@ -58,13 +58,14 @@ def _remains(stage: Stage, baseline: Baseline | None) -> list[str]:
         if num_keys := store.dbsize():
             found.append(f"{num_keys} keys are left in Redis")
     for member in stage.members.values():
+        num_fds = _num_fds(member)  # before the metrics are asked for, which takes a connection
         metrics = stage.metrics(member)
         if running := metrics["tandem:num_requests_running"]:
             found.append(f"{member.name} still counts {running:g} sessions as running")
         allowed = {"verify": 0, "draft": WARM_TOKENS}.get(member.role)
         if allowed is not None and (held := metrics["tandem:kv_cache_usage_perc"] * member.num_kv_slots) > allowed:
             found.append(f"{member.name} still holds {held:.0f} KV slots")
-        if baseline is not None and (excess := _num_fds(member) - baseline.num_fds[member.name]) > 0:
+        if baseline is not None and (excess := num_fds - baseline.num_fds[member.name]) > 0:
             found.append(f"{member.name} has {excess} more file descriptors than before")
     return found
 

@@ -23,6 +23,8 @@ RESUMED_SECONDS = 2.0
 AT_ONCE_SECONDS = 2.0
 """In which new work is told that the store is away: generous."""
 
+REFUSING_SECONDS = 1.0
+
 LOST_SECONDS = 0.3
 """Writes of so long are lost."""
 
@@ -65,6 +67,31 @@ async def _away(given: Surroundings, num_trials: int, seconds: float) -> Figures
             stage.redis.start()
             await found.settle(sessions, time.monotonic())
             found.figures.stalls[-1] -= seconds  # from its return on
+            found.figures.trials += 1
+            found.figures.took_effect += told and stood_still and bool(sessions)
+    return found.figures
+
+
+async def refuses_writes(given: Surroundings, num_trials: int) -> Figures:
+    """Full, then read-only, by turns: it answers, and refuses."""
+    async with staged(given.zygote, given.folder) as stage, disturbed(stage) as found:
+        for number in range(num_trials):
+            sessions = await found.under_way()
+            began = time.monotonic()
+            with redis.Redis(port=stage.redis.port) as store:
+                if number % 2:
+                    store.replicaof("127.0.0.1", "1")  # of nobody: stale, and read-only
+                else:
+                    store.config_set("maxmemory", "1")
+                told = await _is_told(stage, number)
+                await asyncio.sleep(began + REFUSING_SECONDS - time.monotonic())
+                stood_still = not any(
+                    at > began + REFUSING_SECONDS / 2 for session in sessions for at in session.arrivals
+                )
+                store.config_set("maxmemory", "0")
+                store.replicaof("NO", "ONE")
+            await found.settle(sessions, time.monotonic())
+            found.figures.stalls[-1] -= REFUSING_SECONDS  # from the end of it on
             found.figures.trials += 1
             found.figures.took_effect += told and stood_still and bool(sessions)
     return found.figures
@@ -186,6 +213,15 @@ ROWS = (
         run=away_for_long,
         short=0,
         long=1,
+        longest_stall=RESUMED_SECONDS,
+    ),
+    Row(
+        name="redis-refuses",
+        fault="Redis full, and read-only, for a second",
+        promise="as Redis away; recovers unaided",
+        run=refuses_writes,
+        short=2,
+        long=50,
         longest_stall=RESUMED_SECONDS,
     ),
     Row(
