@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from tandem.decoding.values import RunningDigest, TopLogProbs
-from tandem.errors import DataLoss, InvariantBroken, NotFound, TandemError
+from tandem.errors import Cancelled, DataLoss, InvariantBroken, NotFound, TandemError, Unavailable
 from tandem.generation import FinishReason, Generation, Part, Round, Usage
 from tandem.rpc.generation_codec import FINISH_REASONS, decode_part, decode_usage
 from tandem.v1 import generation_pb2 as pb
@@ -81,10 +81,16 @@ class SessionReader:
             self._finish_reason = FINISH_REASONS.get(message.finished.reason, "stop")
         return None
 
-    def meaning_of(self, error: TandemError) -> TandemError:
-        """What a failed attempt means here: a session that was followed and is unknown now was lost with its text."""
+    def meaning_of(self, error: TandemError, *, closed: bool) -> TandemError:
+        """What a failed attempt means here; ``closed``: the caller has ended the stream.
+
+        That a session which was followed is unknown now is the loss of its text. A call that nobody here has cancelled
+        was cut off by a server that stops.
+        """
         if isinstance(error, NotFound) and self._followed:
             return DataLoss(f"the store has lost session {self.session_id}, or it has expired")
+        if isinstance(error, Cancelled) and not closed:
+            return Unavailable("the server ended the call")
         return error
 
     def generation(self) -> Generation:

@@ -160,6 +160,7 @@ class Stream(Iterator[Part]):
         self._stub_of = stub_of
         self._reader = reader
         self._call: Any = None
+        self._closed = False
         self._parts = self._read(attempts)
 
     @property
@@ -179,6 +180,10 @@ class Stream(Iterator[Part]):
 
     def close(self) -> None:
         """Stops reading; a thread that waits for the next part is interrupted by `Cancelled`."""
+        self._closed = True
+        self._end_call()
+
+    def _end_call(self) -> None:
         if self._call is not None:
             self._call.cancel()
 
@@ -205,6 +210,7 @@ class Stream(Iterator[Part]):
                 if not reader.finished:
                     raise Unavailable("the stream ended before the text did")
             except (grpc.RpcError, Unavailable) as error:
-                time.sleep(attempts.pause(reader.meaning_of(as_tandem(error)), time.monotonic(), reader.started))
+                meaning = reader.meaning_of(as_tandem(error), closed=self._closed)
+                time.sleep(attempts.pause(meaning, time.monotonic(), reader.started))
             finally:
-                self.close()
+                self._end_call()
