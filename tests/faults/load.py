@@ -160,7 +160,7 @@ class Load:
                 async for part in stream:
                     followed.arrivals.append(time.monotonic())
                     followed.token_ids += part.token_ids
-            self._compare(followed, stream.generation)
+            self.compare(followed, stream.generation)
         except TandemError as error:
             lost = followed.may_be_lost and isinstance(error, DataLoss)
             kept = self.tally.lost if lost else self.tally.failed
@@ -169,7 +169,8 @@ class Load:
             followed.ended = time.monotonic()
             self.live.discard(followed)
 
-    def _compare(self, followed: Followed, made: Generation) -> None:
+    def compare(self, followed: Followed, made: Generation) -> None:
+        """Counts a finished text that is not what it must be."""
         ask, expected = followed.ask, self.expected[followed.ask]
         if (free_from := followed.may_differ_from) is not None:
             same = tuple(followed.token_ids[:free_from]) == expected.token_ids[:free_from]
