@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CLIENTS_READY := $(VENV)/.clients-ready
 
-.PHONY: setup demo test test-clients check protos lint lint-protos format clean quality sweep
+.PHONY: setup demo test test-clients faults check protos lint lint-protos format clean quality sweep
 
 setup: $(READY)
 
@@ -18,6 +18,11 @@ demo: $(READY)
 
 test: $(READY)
 	$(PY) -m pytest -n 2 --dist loadfile
+
+# What docs/reliability.md shows: processes killed, stopped and cut off under load. TRIALS=20 is quick, ROWS="drain chaos"
+# runs those alone, OUT=docs/reliability.md puts the figures there.
+faults: $(READY)
+	$(PY) -m tests.faults $(ROWS) $(if $(TRIALS),--trials $(TRIALS)) $(if $(OUT),--out $(OUT))
 
 # The clients that others wrote, against a running stack. `make test` skips those that are not installed.
 test-clients: $(CLIENTS_READY)

@@ -169,11 +169,14 @@ class Drafter:
         try:
             results = self._proposer.propose([lease.sequence for lease in batch])
         except Exception as error:
-            # Whatever state the texts are in now, nothing more is drafted from them.
             _log.error("drafting failed", sessions=[lease.session_id for lease in batch], exc_info=error)
-            for lease in batch:
-                self._end(lease, error)
-                self._forget(lease.session_id)
+            if len(batch) == 1:
+                self._end(batch[0], error)
+                self._forget(batch[0].session_id)
+            else:  # one row may be to blame, and the others are not to suffer for it
+                for lease in batch:
+                    lease.sequence.forget_kv()  # whatever state it is in now, nothing is drafted from it
+                    self._draft([lease])
             return
         seconds = time.monotonic() - began
         for lease, result in zip(batch, results, strict=True):
@@ -293,7 +296,8 @@ class Drafter:
     def _verify_lost(self, event: VerifyLost) -> None:
         for lease in [lease for lease in self._leases.values() if lease.grant.verify_address == event.address]:
             error = Unavailable(f"the verify replica {event.address} is lost: {event.error}")
-            self._end(lease, error, verify_failed=True, tell_verify=False)
+            # The replica is told where a new stream is open: a round that was on its way may have opened the session.
+            self._end(lease, error, verify_failed=True)
 
     # ----------------------------------------------------------------------------------------------- endings
 
@@ -317,7 +321,6 @@ class Drafter:
         *,
         verify_failed: bool = False,
         highest_epoch: int = 0,
-        tell_verify: bool = True,
     ) -> None:
         """Ends a lease before its text has ended, and says why."""
         _log.info("lease ended", session_id=lease.session_id, verify_failed=verify_failed, reason=str(error))
@@ -326,14 +329,13 @@ class Drafter:
             Ended(lease.session_id, error, max(highest_epoch, lease.fence.epoch), verify_failed),
         )
         self._metrics.leases_ended.labels("verify" if verify_failed else "here").inc()
-        self._let_go(lease, tell_verify=tell_verify)
+        self._let_go(lease)
 
-    def _let_go(self, lease: Lease, *, tell_verify: bool = True) -> None:
+    def _let_go(self, lease: Lease) -> None:
         """Ends a lease quietly; its text is kept warm for a while."""
         if self._leases.pop(lease.session_id, None) is None:
             return
-        if tell_verify:
-            self._tell_verify(lease, CloseAtVerify(lease.session_id, lease.fence))
+        self._tell_verify(lease, CloseAtVerify(lease.session_id, lease.fence))
         self._fences[lease.session_id] = lease.fence
         if len(self._fences) > MAX_FENCES:
             self._fences.popitem(last=False)

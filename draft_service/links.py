@@ -8,7 +8,7 @@ from collections.abc import Callable
 import grpc
 import grpc.aio
 
-from draft_service.events import Event, VerifyLost, VerifyRequest
+from draft_service.events import CloseAtVerify, Event, VerifyLost, VerifyRequest
 from draft_service.wire import read_judged, write_judge
 from tandem.errors import TandemError, Unavailable
 from tandem.pem_files import PemFiles
@@ -33,6 +33,8 @@ class VerifyLinks:
     def send(self, address: str, request: VerifyRequest) -> None:
         """Sends a request in order, over a new stream where there is none. A failure is told as `VerifyLost`."""
         link = self._links.get(address)
+        if link is None and isinstance(request, CloseAtVerify):
+            return  # with its stream, the session was over there
         if link is None:
             link = self._links[address] = _Link(address, self._post, self._forget, self._tls)
         link.outbox.put(write_judge(request))

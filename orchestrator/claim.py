@@ -49,6 +49,7 @@ class Claim:
     def __init__(self, record: SessionRecord, store: SessionStore, metrics: Metrics, patience_seconds: float) -> None:
         self.session_id = record.session_id
         self.fence = record.fence
+        self._raising: Fence | None = None  # under way, so that either may be the session's
         self._store = store
         self._metrics = metrics
         self._patience_seconds = patience_seconds
@@ -59,6 +60,11 @@ class Claim:
         """Remembers an epoch that a replica has seen: the store may have forgotten it in a failover."""
         self._highest_epoch = max(self._highest_epoch, epoch)
 
+    @property
+    def possible_fences(self) -> tuple[Fence, ...]:
+        """Those under which the store may have the session: the newer one too where a stream ended while raising it."""
+        return (self.fence,) if self._raising is None else (self.fence, self._raising)
+
     async def create(self, record: SessionRecord, places: Sequence[Place]) -> None:
         """Writes a new session. Not repeated: the client has nothing yet, and may ask again."""
         await self._store.create(replace(record, kv_references=_references(places, record.position, self.fence)))
@@ -66,6 +72,7 @@ class Claim:
     async def raise_epoch(self, text: CommittedText, places: Sequence[Place]) -> None:
         """Takes the session, or moves it, under a fence past every epoch known."""
         raised = Fence(max(self.fence.epoch, self._highest_epoch) + 1, secrets.token_bytes(16))
+        self._raising = raised
         references = _references(places, text.position, raised)
         give_up = time.monotonic() + self._patience_seconds
         while True:
@@ -82,7 +89,7 @@ class Claim:
             except Stale:
                 # Ended, moved, or raised by us in a call whose answer was lost.
                 await self.check(raised)
-            self.fence = raised
+            self.fence, self._raising = raised, None
             return
 
     async def check(self, fence: Fence | None = None) -> None:

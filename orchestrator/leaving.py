@@ -32,7 +32,8 @@ class Leaving:
 
     async def _pause(self, session: Session) -> None:
         try:
-            await self._store.pause(session.session_id, session.claim.fence)
+            for fence in session.claim.possible_fences:
+                await self._store.pause(session.session_id, fence)
         except Unavailable as error:
             self._log.warning("a session left by its client keeps its longer expiry", reason=str(error))
 

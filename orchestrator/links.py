@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
@@ -22,6 +23,12 @@ from tandem.rpc.tls import hint
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
 from tandem.v1 import types_pb2
+
+DOUBT_SECONDS = 5.0
+"""For how long a replica that failed one session is no other session's first choice."""
+
+RETURN_SECONDS = 1.0
+"""For how long a replica that was lost, or has not answered yet, may be back any moment: a cut connection is."""
 
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.05, 1.0
 
@@ -46,6 +53,8 @@ class Link(ABC):
         self.description: codec.Description | None = None
         self.num_sessions = 0
         """Sessions placed here by this orchestrator, through whichever stream."""
+        self._doubted_at = 0.0
+        self._missed_since = time.monotonic()
         self._tokenizer = tokenizer
         self._on_change = on_change
         self._tls = tls
@@ -58,6 +67,22 @@ class Link(ABC):
     def name(self) -> str:
         """Role and address, for messages."""
         return f"{self.role} replica {self.address}"
+
+    @property
+    def doubted_at(self) -> float:
+        """When it last failed a session, by `time.monotonic`; 0 where that was long ago, or before it came back."""
+        return self._doubted_at if time.monotonic() < self._doubted_at + DOUBT_SECONDS else 0.0
+
+    def doubt(self) -> None:
+        """Notes that it failed a session, though its stream is open: it may be stopped, or cut off."""
+        self._doubted_at = time.monotonic()
+
+    @property
+    def back_in_seconds(self) -> float:
+        """How much longer it may be back any moment; 0 where that is over, or it is there, or does not fit."""
+        if self.state not in ("connecting", "down"):
+            return 0.0
+        return max(0.0, self._missed_since + RETURN_SECONDS - time.monotonic())
 
     def start(self) -> None:
         """Starts keeping the connection up."""
@@ -177,11 +202,13 @@ class Link(ABC):
         if (state, reason) == (self.state, self.reason):
             return
         if state == "accepted":
+            self._doubted_at = 0.0
             assert self.description is not None
             self._log.info("replica accepted", model=self.description.model, instance=self.description.instance_id)
         elif state == "refused":
             self._log.error("replica refused", reason=reason)
         elif self.state == "accepted":
+            self._missed_since = time.monotonic()
             self._log.warning("replica lost", reason=reason)
         self.state, self.reason = state, reason
         self._on_change()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from orchestrator.links import Link
@@ -14,6 +15,8 @@ from tandem.requests import Limits
 from tandem.tokenization import Tokenizer
 
 AnyLink = TypeVar("AnyLink", bound=Link)
+
+_NONE: Mapping[str, float] = MappingProxyType({})
 
 
 class Placement:
@@ -38,21 +41,30 @@ class Placement:
         await asyncio.gather(*(link.close() for link in (*self.verify_links, *self.draft_links)))
 
     def verify_for(
-        self, target: str | None, preferred: Collection[str] = (), avoided: Collection[str] = ()
+        self, target: str | None, preferred: Collection[str] = (), avoided: Mapping[str, float] = _NONE
     ) -> VerifyLink | None:
         """An accepted verify replica; one that runs ``target`` (a digest of weights) where the session has begun.
 
-        One to be avoided is taken all the same when there is no other: it may have recovered.
+        One to be avoided is taken all the same when there is no other: it may have recovered. ``avoided`` says when
+        each has failed.
         """
         fitting = [link for link in accepted(self.verify_links) if target in (None, weights_digest(link))]
         return _best(fitting, preferred, avoided)
 
     def draft_for(
-        self, preferred: Collection[str] = (), avoided: Collection[str] = (), refused: Collection[str] = ()
+        self,
+        preferred: Collection[str] = (),
+        avoided: Mapping[str, float] = _NONE,
+        refused: Collection[str] = (),
     ) -> DraftLink | None:
         """An accepted draft replica: none of those ``refused``, one of those ``avoided`` only for want of another."""
         fitting = [link for link in accepted(self.draft_links) if link.address not in refused]
         return _best(fitting, preferred, avoided)
+
+    def draft_in_seconds(self, refused: Collection[str] = ()) -> float:
+        """How much longer a draft replica, none of those ``refused``, may be back any moment."""
+        links = [link for link in self.draft_links if link.address not in refused]
+        return max((link.back_in_seconds for link in links), default=0.0)
 
     def check_drafting(self) -> None:
         """Raises `ModelRefused` when draft replicas answer, and every one of them is of a pair that does not match.
@@ -83,7 +95,8 @@ class Placement:
         known = [*verify, *draft] if drafted else verify
         return Limits(
             vocab_size=min(self._vocab_size, *(found.vocab_size for found in known)),
-            max_positions=min(found.max_positions for found in known),
+            # A text longer than a whole KV pool never fits, however many others are evicted for it.
+            max_positions=min(min(found.max_positions, found.num_kv_slots or found.max_positions) for found in known),
             eos_token_ids=verify[0].eos_token_ids,
         )
 
@@ -113,8 +126,9 @@ def weights_digest(link: Link) -> str | None:
     return link.description.weights_digest if link.description else None
 
 
-def _best(links: Sequence[AnyLink], preferred: Collection[str], avoided: Collection[str]) -> AnyLink | None:
-    def rank(link: AnyLink) -> tuple[bool, bool, int]:
-        return link.address in avoided, link.address not in preferred, link.num_sessions
+def _best(links: Sequence[AnyLink], preferred: Collection[str], avoided: Mapping[str, float]) -> AnyLink | None:
+    def rank(link: AnyLink) -> tuple[float, bool, int]:
+        failed_at = max(avoided.get(link.address, 0.0), link.doubted_at)
+        return failed_at, link.address not in preferred, link.num_sessions
 
     return min(links, key=rank, default=None)

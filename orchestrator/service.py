@@ -49,8 +49,10 @@ class Orchestrator:
     role = "orchestrator"
     grpc_name = "tandem.v1.GenerationService"
 
-    def __init__(self, settings: OrchestratorSettings, registry: CollectorRegistry) -> None:
-        """Reads the tokenizer and its chat template; connects to nothing yet.
+    def __init__(
+        self, settings: OrchestratorSettings, registry: CollectorRegistry, store: SessionStore | None = None
+    ) -> None:
+        """Reads the tokenizer and its chat template; connects to nothing yet. ``store``: instead of the settings' own.
 
         Raises:
             ModelRefused: there is no tokenizer where the settings say, or its chat template cannot be used.
@@ -60,7 +62,7 @@ class Orchestrator:
         self._tokenizer_name = settings.tokenizer or str(shipped("target"))
         tokenizer = Tokenizer.from_pretrained(self._tokenizer_name)
         self._tokenizer = tokenizer
-        self._store = SessionStore(settings.redis_url, settings.lifetimes)
+        self._store = store or SessionStore(settings.redis_url, settings.lifetimes)
         self._placement = Placement(tokenizer, settings.verify, settings.draft, settings.open_tls())
         metrics = Metrics(registry)
         around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience)

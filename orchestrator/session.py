@@ -47,7 +47,7 @@ class Patience:
     @property
     def silence_seconds(self) -> float:
         """A replica that says nothing for so long is lost: it should have told of a missed round by itself."""
-        return self.round_timeout_seconds + 5.0
+        return self.round_timeout_seconds + min(5.0, self.round_timeout_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,16 @@ class Session:
         self._around = around
         self._deadline = deadline
         self._is_new = is_new
-        self._drafted = not method(record.setup.decoding.speculation.method).target_only
+        chosen = method(record.setup.decoding.speculation.method)
+        self._drafted = not chosen.target_only
+        greedy = record.setup.decoding.sampling.temperature == 0
+        self._depends_on_drafter = self._drafted and not (chosen.drafting.coupled or (chosen.lossless and greedy))
         self._finished: Finished | None = None
         self._interruption: TandemError | None = None
         self._lease: Lease | None = None
         self._links: Links | tuple[()] = ()
         self._last_addresses = {reference.address for reference in record.kv_references}
-        self._standing = Standing(around.patience.avoid_seconds)
+        self._standing = Standing(around.patience.avoid_seconds, around.patience.max_recoveries)
         self._num_tokens_before = self.text.usage.completion_tokens
         self._first_token_at = self._last_token_at = arrived
         self._log = logger("orchestrator.session").bind(session_id=record.session_id)
@@ -220,7 +223,16 @@ class Session:
             raise Unavailable(placement.why_no_verify())
         if not self._drafted:
             return (verify,)
-        draft = placement.draft_for(self._last_addresses, standing.avoided, standing.refused)
+
+        def find_draft() -> DraftLink | None:
+            return placement.draft_for(self._last_addresses, standing.avoided, standing.refused)
+
+        # Some texts go on otherwise without a drafter. One whose connection was only cut is not worth that.
+        if self._depends_on_drafter and find_draft() is None:
+            seconds = placement.draft_in_seconds(standing.refused)
+            await placement.wait(lambda: bool(find_draft() or self._interruption), seconds)
+            await self._heed_interruption()
+        draft = find_draft()
         return (verify,) if draft is None else (verify, draft)
 
     def _grant(self, verify: VerifyLink, draft: DraftLink | None = None) -> Lease:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from orchestrator import store_scripts as scripts
@@ -82,7 +84,9 @@ class SessionStore:
             InvalidArgument: the URL is none of Redis.
         """
         try:
-            self._client = redis.from_url(url, socket_connect_timeout=CALL_SECONDS)
+            # Whoever waits for the store asks again by himself: the library's own pauses between attempts, seconds in
+            # length, would only put off both the refusal of new work and the return.
+            self._client = redis.from_url(url, socket_connect_timeout=CALL_SECONDS, retry=Retry(NoBackoff(), 0))
         except ValueError as error:
             raise InvalidArgument(f"redis_url is not a Redis URL, such as redis://127.0.0.1:6379/0: {error}") from None
         self._lifetimes = lifetimes

@@ -74,6 +74,9 @@ class OrchestratorSettings(ServiceSettings):
     session_ttl: int = Field(3600, ge=1, description="seconds until a session that does not move is forgotten")
     resume_ttl: int = Field(600, ge=1, description="seconds in which a session can be resumed after its stream ended")
     round_timeout: float = Field(30.0, gt=0, description="seconds after which an unjudged round counts as lost")
+    lease_timeout: float = Field(
+        120.0, gt=0, description="seconds without a commit after which a draft replica gives a session up by itself"
+    )
     recovery_timeout: float = Field(60.0, gt=0, description="seconds a session waits for a lost replica or store")
     startup_timeout: float = Field(10.0, ge=0, description="seconds to wait for the store and the draft replicas")
 
@@ -134,4 +137,8 @@ class OrchestratorSettings(ServiceSettings):
     @property
     def patience(self) -> Patience:
         """How long sessions wait for what."""
-        return Patience(recovery_seconds=self.recovery_timeout, round_timeout_seconds=self.round_timeout)
+        return Patience(
+            recovery_seconds=self.recovery_timeout,
+            round_timeout_seconds=self.round_timeout,
+            lease_seconds=self.lease_timeout,
+        )

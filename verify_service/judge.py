@@ -139,14 +139,12 @@ class Judge:
         self._verifier.check_integrity()
 
     def _pass(self, batch: list[Session], began: float) -> None:
+        positions = [session.sequence.position for session in batch]
         try:
             results = self._verifier.judge([(session.sequence, session.proposal) for session in batch])
         except Exception as error:
-            # Whatever state the texts are in now, they are not served from.
             _log.error("a pass failed", sessions=[session.session_id for session in batch], exc_info=error)
-            for session in batch:
-                self._answer(None, session.session_id, [Refused(session.session_id, error)], session)
-                self._sessions.drop(session.session_id)
+            self._pass_one_by_one(batch, positions, began, error)
             return
         judged: list[tuple[Outcome, list[Answer] | None]] = []
         for session, result in zip(batch, results, strict=True):
@@ -157,8 +155,20 @@ class Judge:
             else:
                 answers = session.failed(result)
             self._answer(None, session.session_id, answers, session)
+            if session.alone is not None and not isinstance(result, Outcome):
+                self._sessions.park(session)  # nobody will ask for more of it on this stream
         self._outlet.hand_over()
         self._metrics.count_pass(judged)
+
+    def _pass_one_by_one(self, batch: list[Session], positions: list[int], began: float, error: Exception) -> None:
+        """After a pass that failed: one row may be to blame, and the others are not to suffer for it."""
+        for session, position in zip(batch, positions, strict=True):
+            if len(batch) > 1 and session.sequence.position == position:
+                session.sequence.forget_kv()  # whatever state it is in now, nothing is served from it
+                self._pass([session], began)
+            else:
+                self._answer(None, session.session_id, [Refused(session.session_id, error)], session)
+                self._sessions.drop(session.session_id)
 
     def _queue_score(self, event: Score) -> None:
         try:
@@ -248,16 +258,18 @@ class Judge:
                 self._sessions.drop(event.session_id)
             else:
                 self._sessions.park(session)
+                session.closed = True
         return []
 
     def _owned(self, session_id: str, fence: Fence, stream: Stream) -> Session | None:
         """The session in the caller's name, served on the caller's stream from now on.
 
-        None where it is not open here, or not under that fence, or where the target decodes it alone.
+        None where it is not open here, or not under that fence, or where the target decodes it alone. A round that
+        arrives after the close, a late repetition, does not open it again: nobody would close it a second time.
         """
         self._check_fence(session_id, fence)
         session = self._sessions.get(session_id)
-        if session is None or session.fence != fence or session.alone is not None:
+        if session is None or session.closed or session.fence != fence or session.alone is not None:
             return None
         if session.stream is not stream:
             session.stream = stream

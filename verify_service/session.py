@@ -56,6 +56,8 @@ class Session:
         self.ready: Round | None = None
         self.committed = len(opened.token_ids)
         self.deadline = opened.deadline
+        self.closed = False
+        """By its owner; until it is opened again, nothing is done for it."""
         self._held: Round | None = None
         self._repeats: list[Round] = []
         self._enter(opened)
@@ -191,6 +193,7 @@ class Session:
 
     def _enter(self, opened: Open) -> None:
         """Sets the way of working that the opening stream asks for."""
+        self.closed = False
         if opened.stream.decodes:
             self.ready, self._held, self._repeats = None, None, []
             self.alone = Alone(self, len(opened.token_ids))

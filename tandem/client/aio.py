@@ -154,6 +154,7 @@ class AsyncStream(AsyncIterator[Part]):
         self._access = access
         self._reader = reader
         self._call: Any = None
+        self._closed = False
         self._parts = self._read(attempts)
 
     @property
@@ -173,6 +174,10 @@ class AsyncStream(AsyncIterator[Part]):
 
     def close(self) -> None:
         """Stops reading."""
+        self._closed = True
+        self._end_call()
+
+    def _end_call(self) -> None:
         if self._call is not None:
             self._call.cancel()
 
@@ -204,8 +209,7 @@ class AsyncStream(AsyncIterator[Part]):
                 if not reader.finished:
                     raise Unavailable("the stream ended before the text did")
             except (grpc.RpcError, Unavailable) as error:
-                await asyncio.sleep(
-                    attempts.pause(self._access.explained(as_tandem(error)), time.monotonic(), reader.started)
-                )
+                meaning = self._access.explained(reader.meaning_of(as_tandem(error), closed=self._closed))
+                await asyncio.sleep(attempts.pause(meaning, time.monotonic(), reader.started))
             finally:
-                self.close()
+                self._end_call()

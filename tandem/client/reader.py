@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from tandem.decoding.values import RunningDigest, TopLogProbs
-from tandem.errors import DataLoss, InvariantBroken, TandemError
+from tandem.errors import Cancelled, DataLoss, InvariantBroken, NotFound, TandemError, Unavailable
 from tandem.generation import FinishReason, Generation, Part, Round, Usage
 from tandem.rpc.generation_codec import FINISH_REASONS, decode_part, decode_usage
 from tandem.v1 import generation_pb2 as pb
@@ -29,6 +29,7 @@ class SessionReader:
         self.prompt_token_ids: tuple[int, ...] = ()
         self.method = ""
         self.seed = 0
+        self._followed = False  # by this reader, once at least
         self._position = 0  # of the next token; 0 until there is a session
         self._last_digest = b""
         self._known: list[int] = []  # all tokens before _position, or none
@@ -80,6 +81,18 @@ class SessionReader:
             self._finish_reason = FINISH_REASONS.get(message.finished.reason, "stop")
         return None
 
+    def meaning_of(self, error: TandemError, *, closed: bool) -> TandemError:
+        """What a failed attempt means here; ``closed``: the caller has ended the stream.
+
+        That a session which was followed is unknown now is the loss of its text. A call that nobody here has cancelled
+        was cut off by a server that stops.
+        """
+        if isinstance(error, NotFound) and self._followed:
+            return DataLoss(f"the store has lost session {self.session_id}, or it has expired")
+        if isinstance(error, Cancelled) and not closed:
+            return Unavailable("the server ended the call")
+        return error
+
     def generation(self) -> Generation:
         """The whole text; of a session resumed by the caller, what came after the position asked for.
 
@@ -109,7 +122,7 @@ class SessionReader:
     def _start(self, message: pb.SessionStarted) -> None:
         if self.started and message.session_id != self.session_id:
             raise InvariantBroken(f"asked for session {self.session_id}, was given {message.session_id}")
-        self.session_id = message.session_id
+        self.session_id, self._followed = message.session_id, True
         self.prompt_token_ids = tuple(message.prompt_token_ids)
         self.method = message.decoding.speculation.method
         self.seed = message.decoding.sampling.seed

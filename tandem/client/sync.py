@@ -184,6 +184,7 @@ class Stream(Iterator[Part]):
         self._access = access
         self._reader = reader
         self._call: Any = None
+        self._closed = False
         self._parts = self._read(attempts)
 
     @property
@@ -203,6 +204,10 @@ class Stream(Iterator[Part]):
 
     def close(self) -> None:
         """Stops reading; a thread that waits for the next part is interrupted by `Cancelled`."""
+        self._closed = True
+        self._end_call()
+
+    def _end_call(self) -> None:
         if self._call is not None:
             self._call.cancel()
 
@@ -231,6 +236,7 @@ class Stream(Iterator[Part]):
                 if not reader.finished:
                     raise Unavailable("the stream ended before the text did")
             except (grpc.RpcError, Unavailable) as error:
-                time.sleep(attempts.pause(self._access.explained(as_tandem(error)), time.monotonic(), reader.started))
+                meaning = self._access.explained(reader.meaning_of(as_tandem(error), closed=self._closed))
+                time.sleep(attempts.pause(meaning, time.monotonic(), reader.started))
             finally:
-                self.close()
+                self._end_call()

@@ -27,6 +27,9 @@ RETRY_AFTER_KEY = "retry-after-seconds"
 MAX_MESSAGE = 2000
 """Characters of an error's message that travel: it may quote what somebody sent."""
 
+LIBRARY_FAILED = "Internal error from Core"
+"""What the asyncio library says, as INTERNAL, of a call that broke with its connection while it was being sent."""
+
 # Read downwards for a code (the first class that fits), and by code for an error (the first row that has it).
 _TABLE: tuple[tuple[type[TandemError], grpc.StatusCode], ...] = (
     (InvalidArgument, grpc.StatusCode.INVALID_ARGUMENT),
@@ -71,6 +74,8 @@ def error_of(error: grpc.RpcError) -> TandemError:
     # grpc declares code() and details() on the concrete calls only.
     code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
     details = (error.details() if hasattr(error, "details") else None) or str(error)
+    if details == LIBRARY_FAILED:
+        return Unavailable("the connection was lost")
     return error_from_code(code, details, _retry_after(error))
 
 

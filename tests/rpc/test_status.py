@@ -8,7 +8,7 @@ import pytest
 
 from tandem import errors
 from tandem.rpc.channel import check_address
-from tandem.rpc.status import code_of, error_of, error_of_refusal, refusal_of, trailing_metadata
+from tandem.rpc.status import LIBRARY_FAILED, code_of, error_of, error_of_refusal, refusal_of, trailing_metadata
 
 SAME = (
     errors.InvalidArgument,
@@ -46,6 +46,11 @@ def test_when_to_come_back_survives_the_wire() -> None:
     ):
         assert isinstance(back, errors.Overloaded)
         assert back.retry_after_seconds == 2.5
+
+
+def test_a_call_that_broke_while_it_was_sent_is_a_lost_connection() -> None:
+    broken = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), LIBRARY_FAILED)
+    assert isinstance(error_of(broken), errors.Unavailable)
 
 
 def test_a_model_that_is_refused_is_a_bad_argument_to_others() -> None:
