@@ -17,10 +17,11 @@ _REF = "#/components/schemas/"
 
 FAILURES = {
     400: "it cannot be served as asked; param names the field where one is to blame",
+    401: "no valid key, where the server asks for one",
     404: "another model",
     409: "somebody else took the session over",
-    413: "the body is too large",
-    429: "too many at once, or no room for KV now",
+    413: "the body is too large, or has too many values",
+    429: "too many at once, a limit of the principal, or no room for KV now",
     499: "the session was cancelled through the gRPC API",
     500: "one text failed, or committed tokens were lost",
     503: "no replica or no store for now, or the orchestrator is stopping",
@@ -50,9 +51,9 @@ def document() -> dict[str, Any]:
             "/v1/chat/completions": {
                 "post": _text("createChatCompletion", ChatCompletionRequest, ChatCompletion, ChatCompletionChunk)
             },
-            "/v1/models": {"get": _get("listModels", ModelList, 500)},
+            "/v1/models": {"get": _get("listModels", ModelList, 401, 429, 500)},
             "/v1/models/{model}": {
-                "get": _get("retrieveModel", Model, 404, 500)
+                "get": _get("retrieveModel", Model, 401, 404, 429, 500)
                 | {"parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]}
             },
         },
