@@ -24,7 +24,7 @@ from tests.support.waiting import until
 from verify_service.sessions import Limits
 
 MTAD = decoding("mtad")
-ARRIVAL_SECONDS = 0.2
+ARRIVAL_SECONDS = 0.5
 """For what was sent to lie before the model's thread, which is at a step."""
 
 
@@ -133,11 +133,10 @@ async def test_a_round_waits_for_one_chunk_at_most(short_chunks: int) -> None:
         for num_rounds in range(1, 6):
             # The round is asked for in the middle of a step: once that is over, it comes before the next one.
             await client.ask(text, draft(text, MTAD))
+            await asyncio.sleep(ARRIVAL_SECONDS)
+            model.let(1)
             if num_rounds == 1:
-                model.let(1)
                 await client.opened()
-            else:
-                model.let(1)
             text += (await client.verdict()).outcome.token_ids
             await model.step_begins()
             assert len(model.steps) <= num_rounds + 1
