@@ -57,7 +57,7 @@ class Orchestrator:
         self._store = SessionStore(settings.redis_url, settings.lifetimes)
         self._placement = Placement(tokenizer, settings.verify, settings.draft)
         around = Surroundings(self._store, self._placement, tokenizer, Metrics(registry), settings.patience)
-        self._sessions = Sessions(around, settings.defaults, settings.max_sessions)
+        self._sessions = Sessions(around, settings.defaults, settings.room)
         template = ChatTemplate.from_pretrained(self._tokenizer_name)
         routes = OpenAIDoor(self._sessions, tokenizer, template, self._served).routes()
         self._playground = None

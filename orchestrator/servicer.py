@@ -49,23 +49,27 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext) -> None:
         """Starts a session and streams it."""
         arrived = time.monotonic()
-        asked = GenerationRequest(decode_prompt(request), decode_options(request), arrived, _deadline(context, arrived))
-        await self._stream(await self._sessions.start(asked), context, pb.GenerateResponse)
+        deadline = _deadline(context, arrived)
+        with await self._sessions.admission.enter(deadline=deadline):
+            asked = GenerationRequest(decode_prompt(request), decode_options(request), arrived, deadline)
+            await self._stream(await self._sessions.start(asked), context, pb.GenerateResponse)
 
     async def Resume(self, request: pb.ResumeRequest, context: grpc.aio.ServicerContext) -> None:
         """Streams the rest of a session."""
         arrived = time.monotonic()
-        if request.token_ids:
-            codec.check_text(request.token_ids)
-        session = await self._sessions.resume(
-            codec.check_session_id(request.session_id),
-            request.position,
-            codec.check_digest(request.digest),
-            request.token_ids,
-            arrived=arrived,
-            deadline=_deadline(context, arrived),
-        )
-        await self._stream(session, context, pb.ResumeResponse)
+        deadline = _deadline(context, arrived)
+        with await self._sessions.admission.enter(deadline=deadline, returning=True):
+            if request.token_ids:
+                codec.check_text(request.token_ids)
+            session = await self._sessions.resume(
+                codec.check_session_id(request.session_id),
+                request.position,
+                codec.check_digest(request.digest),
+                request.token_ids,
+                arrived=arrived,
+                deadline=deadline,
+            )
+            await self._stream(session, context, pb.ResumeResponse)
 
     async def Cancel(self, request: pb.CancelRequest, context: grpc.aio.ServicerContext) -> pb.CancelResponse:
         """Ends a session."""

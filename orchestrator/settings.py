@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from orchestrator.admission import Room
 from orchestrator.session import Patience
 from orchestrator.session_store import Lifetimes
 from tandem.decoding.methods import method
@@ -42,7 +43,9 @@ class OrchestratorSettings(ServiceSettings):
         None, description="acceptance threshold, where a request does not say; the method's own if not given"
     )
 
-    max_sessions: int = Field(1024, ge=1, description="sessions generated at once; more are told to come back")
+    max_sessions: int = Field(1024, ge=1, description="sessions generated at once; more wait for their turn")
+    max_waiting: int = Field(256, ge=0, description="sessions that wait for their turn; more are told to come back")
+    queue_timeout: float = Field(30.0, gt=0, description="seconds to wait for a turn at most")
     session_ttl: int = Field(3600, ge=1, description="seconds until a session that does not move is forgotten")
     resume_ttl: int = Field(600, ge=1, description="seconds in which a session can be resumed after its stream ended")
     round_timeout: float = Field(30.0, gt=0, description="seconds after which an unjudged round counts as lost")
@@ -67,6 +70,11 @@ class OrchestratorSettings(ServiceSettings):
         own = method(self.method).default_threshold
         threshold = own if self.threshold is None else self.threshold
         return Speculation(self.method, self.draft_length, self.beam_width, threshold)
+
+    @property
+    def room(self) -> Room:
+        """How many sessions run and wait."""
+        return Room(self.max_sessions, self.max_waiting, self.queue_timeout)
 
     @property
     def lifetimes(self) -> Lifetimes:

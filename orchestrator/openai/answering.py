@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.admission import Admission, Place
 from orchestrator.openai.failures import error_answer, error_response
-from tandem.errors import TandemError
+from tandem.errors import Cancelled, TandemError
 from tandem.telemetry import logger
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -43,8 +44,30 @@ def logged(error: Exception) -> Exception:
     return error
 
 
+async def place_for(request: Request, admission: Admission, count: int = 1, *, returning: bool = False) -> Place:
+    """A place for so many sessions of a request whose body has been read, while its client waits for it.
+
+    Raises:
+        TandemError: as `Admission.enter`. Cancelled: the client left.
+    """
+    turn = asyncio.ensure_future(admission.enter(count, returning=returning))
+    left = asyncio.ensure_future(_left(request.receive))
+    try:
+        await asyncio.wait((turn, left), return_when=asyncio.FIRST_COMPLETED)
+        if turn.done():
+            return turn.result()
+        raise Cancelled("the client left before it was its request's turn")
+    finally:
+        turn.cancel()
+        left.cancel()
+
+
 class WhileConnected(Response):
     """An answer that is made while its client waits: when the client leaves, its making is cancelled."""
+
+    def __init__(self, place: Place) -> None:
+        """Takes over the place for what it runs."""
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or ends early when the client is gone."""
@@ -56,6 +79,7 @@ class WhileConnected(Response):
             work.cancel()
             left.cancel()
             results = await asyncio.gather(work, left, return_exceptions=True)
+            self._place.free()
         if isinstance(results[0], Exception):
             raise results[0]
 

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.admission import Place
 from orchestrator.openai.answering import EventStream, WhileConnected, logged
 from orchestrator.openai.failures import error_response
 from orchestrator.openai.figures import metrics_of, usage_of
@@ -22,8 +23,15 @@ class Delivery(WhileConnected):
     """Runs the texts of one request and answers it. The texts never outlive the connection."""
 
     def __init__(
-        self, sessions: Sessions, texts: Sequence[Text], shape: Shape, served: ServedModel, num_choices: int
+        self,
+        place: Place,
+        sessions: Sessions,
+        texts: Sequence[Text],
+        shape: Shape,
+        served: ServedModel,
+        num_choices: int,
     ) -> None:
+        super().__init__(place)
         self._sessions = sessions
         self._texts = texts
         self._shape = shape

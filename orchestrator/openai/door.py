@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.openai.answering import answering
+from orchestrator.openai.answering import answering, place_for
 from orchestrator.openai.answers import Model, ModelList
 from orchestrator.openai.bodies import Sampled
 from orchestrator.openai.chat_body import ChatCompletionRequest
@@ -66,6 +66,7 @@ class OpenAIDoor:
 
     async def _complete(self, request: Request) -> Response:
         arrived = time.monotonic()
+        self._sessions.admission.check()
         body = await read_request(request, CompletionRequest)
         served = self._check_model(body)
         with_log_probs = body.logprobs is not None
@@ -74,10 +75,11 @@ class OpenAIDoor:
             prompts = await asyncio.to_thread(lambda: [self._as_text(prompt) for prompt in body.prompt])
             echoed = [prompt for prompt in prompts for _ in range(body.num_choices)]
         asked = Asked(body.prompt, body.num_choices, body.options, body.seed)
-        return await self._deliver(body, asked, CompletionShape(with_log_probs, echoed), served, arrived)
+        return await self._deliver(request, body, asked, CompletionShape(with_log_probs, echoed), served, arrived)
 
     async def _chat(self, request: Request) -> Response:
         arrived = time.monotonic()
+        self._sessions.admission.check()
         body = await read_request(request, ChatCompletionRequest)
         served = self._check_model(body)
         template = self._template
@@ -92,7 +94,7 @@ class OpenAIDoor:
         # A template is a program of unknown length: it runs where nobody waits for it.
         prompt = await asyncio.to_thread(template.render, messages)
         asked = Asked([prompt], body.num_choices, body.options, body.seed, add_special_tokens=False)
-        return await self._deliver(body, asked, ChatShape(bool(body.logprobs)), served, arrived)
+        return await self._deliver(request, body, asked, ChatShape(bool(body.logprobs)), served, arrived)
 
     async def _models(self, request: Request) -> Response:
         return JSONResponse(ModelList(data=[self._described()]).model_dump())
@@ -105,16 +107,27 @@ class OpenAIDoor:
         return JSONResponse(document())
 
     async def _deliver(
-        self, body: Sampled, asked: Asked, shape: ChatShape | CompletionShape, served: ServedModel, arrived: float
+        self,
+        request: Request,
+        body: Sampled,
+        asked: Asked,
+        shape: ChatShape | CompletionShape,
+        served: ServedModel,
+        arrived: float,
     ) -> Delivery:
         tokenizer = self._tokenizer if shape.with_log_probs else None
-        texts = await begin(self._sessions, asked, arrived, tokenizer)
+        place = await place_for(request, self._sessions.admission, asked.num_texts)
+        try:
+            texts = await begin(self._sessions, asked, arrived, tokenizer)
+        except BaseException:
+            place.free()
+            raise
         answered: Shape = shape
         if body.stream:
             return Streamed(
-                self._sessions, texts, answered, served, asked.num_choices, include_usage=body.include_usage
+                place, self._sessions, texts, answered, served, asked.num_choices, include_usage=body.include_usage
             )
-        return Whole(self._sessions, texts, answered, served, asked.num_choices)
+        return Whole(place, self._sessions, texts, answered, served, asked.num_choices)
 
     def _check_model(self, body: Sampled) -> ServedModel:
         return self._served() if body.model is None else self._check_name(body.model)
