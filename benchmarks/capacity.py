@@ -52,20 +52,22 @@ async def _load(front: Front, num_sessions: int, max_tokens: int, seconds: float
     tasks = [asyncio.create_task(session(number)) for number in range(num_sessions)]
     try:
         await all_run.wait()
+        if failures:
+            raise failures[0]
         await asyncio.sleep(2.0)
         before = await asyncio.to_thread(_reading, front)
         await asyncio.sleep(seconds)
         after = await asyncio.to_thread(_reading, front)
+        resident = front.process.memory_info().rss / 2**20
+        if failures:
+            raise failures[0]
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for channel in channels:
             await channel.close()
-    if failures:
-        raise failures[0]
-    found = {name: after[name] - before[name] for name in before}
-    return found | {"resident": front.process.memory_info().rss / 2**20}
+    return {name: after[name] - before[name] for name in before} | {"resident": resident}
 
 
 def _reading(front: Front) -> dict[str, float]:
@@ -84,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", default="1000", help="how many at once; several with commas between")
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--max-tokens", type=int, default=400, help="of a text in the mean; four a round")
+    parser.add_argument("--max-tokens", type=int, default=128, help="of a text in the mean; four a round")
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--profile", action="store_true", help="samples the orchestrator, and prints where it is")
     asked = parser.parse_args()
