@@ -20,7 +20,7 @@ from orchestrator.standing import HOPELESS, Standing
 from tandem.cut import Cut
 from tandem.decoding.methods import method
 from tandem.decoding.values import Decoding, Outcome
-from tandem.errors import Cancelled, OutOfKV, Overloaded, Stale, TandemError, Unavailable
+from tandem.errors import Cancelled, DeadlineExceeded, OutOfKV, Overloaded, Stale, TandemError, Unavailable
 from tandem.generation import FinishReason
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
@@ -213,8 +213,7 @@ class Session:
         remaining = 0.0 if self._deadline is None else max(0.001, self._deadline - time.monotonic())
         if draft is None:
             return verify.decode(work, remaining)
-        round_timeout = min(patience.round_timeout_seconds, remaining or patience.round_timeout_seconds)
-        return draft.grant(work, verify.address, patience.lease_seconds, round_timeout)
+        return draft.grant(work, verify.address, patience.lease_seconds, patience.round_timeout_seconds, remaining)
 
     def _can_draft_again(self) -> bool:
         """Whether the target decodes alone although a draft replica is there by now."""
@@ -288,6 +287,8 @@ class Session:
         await self._heed_interruption()
         error, links = over.error, self._links
         self.release()
+        if self._deadline is not None and self._deadline <= time.monotonic():
+            raise DeadlineExceeded("the request's deadline has passed")
         if isinstance(error, Stale):
             await self.claim.check()
             self.claim.note_epoch(over.highest_epoch)
