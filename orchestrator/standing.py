@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from orchestrator.leases import LeaseOver
 from orchestrator.links import Link
-from tandem.errors import DataLoss, InvalidArgument, InvariantBroken, RowFailed
+from tandem.errors import DataLoss, InvalidArgument, InvariantBroken, Overloaded, RowFailed
 
 DRAFTING_FAILURES = 3
 """Placements in a row that came to nothing, after which a session does without its draft replica for a while."""
@@ -26,6 +26,8 @@ class Standing:
         self._avoided: dict[str, float] = {}  # address -> until when
         self._refused: dict[str, float] = {}
         self.num_failures = 0
+        self.failing_since = 0.0
+        """When the first of them was, by `time.monotonic`."""
 
     @property
     def avoided(self) -> frozenset[str]:
@@ -44,14 +46,21 @@ class Standing:
     def note_failure(self, links: Iterable[Link], over: LeaseOver) -> None:
         """A placement on ``links`` ended."""
         self.num_failures += 1
+        if self.num_failures == 1:
+            self.failing_since = time.monotonic()
         until = time.monotonic() + self._avoid_seconds
         for link in links:
             if over.at_verify == (link.role == "verify"):
                 self._avoided[link.address] = until
             if link.role == "draft" and isinstance(over.error, HOPELESS):
                 self._refused[link.address] = _FOREVER
-            elif link.role == "draft" and self.num_failures >= DRAFTING_FAILURES:
+            elif link.role == "draft" and (self.num_failures >= DRAFTING_FAILURES or _is_full(link, over)):
                 self._refused[link.address] = until
+
+
+def _is_full(link: Link, over: LeaseOver) -> bool:
+    """Whether it was this replica that had no room: asking it again soon would find it as full."""
+    return isinstance(over.error, Overloaded) and over.at_verify == (link.role == "verify")
 
 
 def _current(untils: dict[str, float]) -> frozenset[str]:

@@ -17,6 +17,7 @@ from tandem.client.calls import UNARY_TIMEOUT_SECONDS, as_tandem, open_stream, r
 from tandem.client.reader import Request, SessionReader
 from tandem.errors import Unavailable
 from tandem.generation import Generation, Options, Part
+from tandem.retry_budget import RetryBudget
 from tandem.rpc.channel import open_channel
 from tandem.rpc.codec import Description, decode_description
 from tandem.rpc.generation_codec import encode_request
@@ -36,6 +37,7 @@ class AsyncClient:
         """
         self._addresses = parse_addresses(addresses)
         self._patience = patience or Patience()
+        self._budget = RetryBudget()
         self._turns = itertools.count()
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -96,7 +98,7 @@ class AsyncClient:
         return AsyncStream(self._stub, SessionReader(request), self._attempts(timeout))
 
     def _attempts(self, timeout: float | None) -> Attempts:
-        return Attempts(self._addresses, next(self._turns), self._patience, time.monotonic(), timeout)
+        return Attempts(self._addresses, next(self._turns), self._patience, time.monotonic(), timeout, self._budget)
 
     def _stub(self, address: str) -> Any:
         channel = self._channels.get(address)
@@ -172,3 +174,4 @@ class AsyncStream(AsyncIterator[Part]):
                 await asyncio.sleep(attempts.pause(as_tandem(error), time.monotonic(), reader.started))
             finally:
                 self.close()
+        attempts.succeeded()

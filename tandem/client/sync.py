@@ -16,6 +16,7 @@ from tandem.client.calls import UNARY_TIMEOUT_SECONDS, as_tandem, open_stream, r
 from tandem.client.reader import Request, SessionReader
 from tandem.errors import Unavailable
 from tandem.generation import Generation, Options, Part
+from tandem.retry_budget import RetryBudget
 from tandem.rpc.channel import CHANNEL_OPTIONS
 from tandem.rpc.codec import Description, decode_description
 from tandem.rpc.generation_codec import encode_request
@@ -35,6 +36,7 @@ class Client:
         """
         self._addresses = parse_addresses(addresses)
         self._patience = patience or Patience()
+        self._budget = RetryBudget()
         self._turns = itertools.count()
         self._lock = threading.Lock()
         self._channels: dict[str, grpc.Channel] = {}
@@ -116,7 +118,7 @@ class Client:
         return Stream(self._stub, SessionReader(request), self._attempts(timeout))
 
     def _attempts(self, timeout: float | None) -> Attempts:
-        return Attempts(self._addresses, next(self._turns), self._patience, time.monotonic(), timeout)
+        return Attempts(self._addresses, next(self._turns), self._patience, time.monotonic(), timeout, self._budget)
 
     def _stub(self, address: str) -> Any:
         with self._lock:
@@ -194,3 +196,4 @@ class Stream(Iterator[Part]):
                 time.sleep(attempts.pause(as_tandem(error), time.monotonic(), reader.started))
             finally:
                 self.close()
+        attempts.succeeded()
