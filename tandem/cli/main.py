@@ -9,6 +9,7 @@ import typer
 
 from tandem.cli.chat import chat
 from tandem.cli.demo import demo
+from tandem.cli.drain import drain
 from tandem.cli.evaluate import app as evaluate
 from tandem.cli.generate import generate
 from tandem.cli.serve import serve
@@ -25,6 +26,7 @@ app.command()(up)
 app.command()(generate)
 app.command()(chat)
 app.command()(demo)
+app.command()(drain)
 app.add_typer(evaluate, name="eval")
 # What follows the role is the service's own.
 app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(serve)
