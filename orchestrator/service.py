@@ -16,6 +16,7 @@ from orchestrator.openai.door import OpenAIDoor
 from orchestrator.openai.served import ServedModel
 from orchestrator.placement import Placement, accepted
 from orchestrator.playground.door import Playground
+from orchestrator.reading import Readers
 from orchestrator.servicer import GenerationServicer
 from orchestrator.session import Surroundings
 from orchestrator.session_store import SessionStore
@@ -57,7 +58,7 @@ class Orchestrator:
         self._store = SessionStore(settings.redis_url, settings.lifetimes)
         self._placement = Placement(tokenizer, settings.verify, settings.draft)
         around = Surroundings(self._store, self._placement, tokenizer, Metrics(registry), settings.patience)
-        self._sessions = Sessions(around, settings.defaults, settings.room)
+        self._sessions = Sessions(around, settings.defaults, settings.room, Readers(settings.reader_timeout))
         template = ChatTemplate.from_pretrained(self._tokenizer_name)
         routes = OpenAIDoor(self._sessions, tokenizer, template, self._served).routes()
         self._playground = None

@@ -11,7 +11,7 @@ import grpc.aio
 from orchestrator.events import Committed, Event, Finished, Started
 from orchestrator.session import Session
 from orchestrator.sessions import GenerationRequest, Sessions
-from tandem.errors import InvalidArgument
+from tandem.errors import Cancelled, InvalidArgument
 from tandem.generation import FinishReason, Options
 from tandem.rpc import codec
 from tandem.v1 import generation_pb2 as pb
@@ -98,11 +98,13 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         )
 
     async def _stream(self, session: Session, context: grpc.aio.ServicerContext, response: type[Response]) -> None:
-        # A write waits while the client's transport window and buffer are full. The session waits with it: it has
-        # one event in hand and asks for no further commit, so a slow reader pauses itself and nobody else.
+        written = self._sessions.readers.written
         async with self._sessions.follow(session) as events:
             async for event in events:
-                await context.write(encode_event(event, response))
+                try:
+                    await written(context.write(encode_event(event, response)))
+                except grpc.aio.InternalError:  # a write that was waiting when the connection ended
+                    raise Cancelled("the client left") from None
 
 
 def decode_prompt(request: pb.GenerateRequest) -> str | tuple[int, ...]:

@@ -14,6 +14,7 @@ from orchestrator.admission import Admission, Room
 from orchestrator.events import Event, Finished
 from orchestrator.leaving import Leaving
 from orchestrator.placement import accepted, weights_digest
+from orchestrator.reading import Readers
 from orchestrator.records import SessionRecord, Setup
 from orchestrator.restoring import extended
 from orchestrator.session import Session, Surroundings
@@ -61,9 +62,11 @@ class GenerationRequest:
 class Sessions:
     """The front desk. Owner: the servicer; the tasks it starts end with `close`."""
 
-    def __init__(self, around: Surroundings, defaults: Speculation, room: Room) -> None:
+    def __init__(self, around: Surroundings, defaults: Speculation, room: Room, readers: Readers | None = None) -> None:
         self.admission = Admission(room, around.metrics)
         """Whoever starts or resumes a session has a place from here first, and holds it while it is followed."""
+        self.readers = readers or Readers()
+        """Whoever streams a session writes through here."""
         self._around = around
         self._defaults = defaults
         self._followed: set[Session] = set()

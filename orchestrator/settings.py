@@ -46,6 +46,7 @@ class OrchestratorSettings(ServiceSettings):
     max_sessions: int = Field(1024, ge=1, description="sessions generated at once; more wait for their turn")
     max_waiting: int = Field(256, ge=0, description="sessions that wait for their turn; more are told to come back")
     queue_timeout: float = Field(30.0, gt=0, description="seconds to wait for a turn at most")
+    reader_timeout: float = Field(60.0, gt=0, description="seconds in which a client must read something")
     session_ttl: int = Field(3600, ge=1, description="seconds until a session that does not move is forgotten")
     resume_ttl: int = Field(600, ge=1, description="seconds in which a session can be resumed after its stream ended")
     round_timeout: float = Field(30.0, gt=0, description="seconds after which an unjudged round counts as lost")

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from orchestrator.admission import Admission, Place
 from orchestrator.openai.failures import error_answer, error_response
-from tandem.errors import Cancelled, TandemError
+from orchestrator.reading import Readers
+from tandem.errors import Cancelled, TandemError, Unavailable
 from tandem.telemetry import logger
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -93,10 +94,12 @@ class EventStream:
     An error after that is an event of its own, the last one.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, readers: Readers) -> None:
         self._connection = scope, receive, send
         self._send = send
+        self._readers = readers
         self._begun = False
+        self._is_read = True
 
     async def begin(self) -> None:
         """Sends the head. Safe to repeat."""
@@ -105,16 +108,25 @@ class EventStream:
             await self._send({"type": "http.response.start", "status": 200, "headers": list(_STREAM_HEADERS)})
 
     async def tell(self, data: str) -> None:
-        """Sends an event. Waits while the client's window and buffer are full; the text waits with it."""
+        """Sends an event. Waits while the client's window and buffer are full; the text waits with it.
+
+        Raises:
+            Unavailable: nothing was read for too long. The stream is over then, and its connection with it.
+        """
         await self.begin()
-        await self._send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
+        message: Message = {"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True}
+        try:
+            await self._readers.written(self._send(message))
+        except Unavailable:
+            self._is_read = False
+            raise
 
     async def fail(self, error: Exception) -> None:
         """Ends with an error: a whole answer where nothing has been sent, the last event otherwise."""
         failed = logged(error)
         if not self._begun:
             await error_response(failed)(*self._connection)
-        else:
+        elif self._is_read:  # else nobody would hear of it; the server closes what ends unfinished
             await self.tell(error_answer(failed).model_dump_json())
             await self.end()
 

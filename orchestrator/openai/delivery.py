@@ -80,7 +80,7 @@ class Streamed(Delivery):
         self._include_usage = include_usage
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = EventStream(scope, receive, send)
+        stream = EventStream(scope, receive, send, self._sessions.readers)
 
         async def tell(text: Text, piece: Piece | None) -> None:
             await stream.begin()

@@ -38,7 +38,7 @@ class Followed(WhileConnected):
         self._telling = Telling(self._text, tokenizer, singles, shown)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = EventStream(scope, receive, send)
+        stream = EventStream(scope, receive, send, self._sessions.readers)
         try:
             async with self._sessions.follow(self._text.session) as events:
                 async for event in events:

@@ -90,7 +90,8 @@ async def test_a_client_that_leaves_is_worked_for_no_longer_than_a_round(tables:
 
 async def test_so_is_one_over_http(tables: Tables) -> None:
     url = tables.served.service.ready_fields()["http"]
-    connection = await Connection.post(f"{url}/v1/completions", {"prompt": list(PROMPT), "max_tokens": LONG})
+    body = {"prompt": list(PROMPT), "max_tokens": LONG, "ignore_eos": True}
+    connection = await Connection.post(f"{url}/v1/completions", body)
     await until(lambda: tables.target.num_passes > 3)
     await connection.leave()
     assert await tables.passes_until_rest() <= PASSES_UNDER_WAY
