@@ -98,13 +98,13 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         )
 
     async def _stream(self, session: Session, context: grpc.aio.ServicerContext, response: type[Response]) -> None:
-        written = self._sessions.readers.written
-        async with self._sessions.follow(session) as events:
-            async for event in events:
-                try:
-                    await written(context.write(encode_event(event, response)))
-                except grpc.aio.InternalError:  # a write that was waiting when the connection ended
-                    raise Cancelled("the client left") from None
+        with self._sessions.readers.reader() as reader:
+            async with self._sessions.follow(session) as events:
+                async for event in events:
+                    try:
+                        await reader.write(context.write(encode_event(event, response)))
+                    except grpc.aio.InternalError:  # a write that was waiting when the connection ended
+                        raise Cancelled("the client left") from None
 
 
 def decode_prompt(request: pb.GenerateRequest) -> str | tuple[int, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from orchestrator.admission import Admission, Place
 from orchestrator.openai.failures import error_answer, error_response
@@ -66,13 +66,14 @@ async def place_for(request: Request, admission: Admission, count: int = 1, *, r
 class WhileConnected(Response):
     """An answer that is made while its client waits: when the client leaves, its making is cancelled."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, readers: Readers) -> None:
         """Takes over the place for what it runs."""
         self._place = place
+        self._readers = readers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or ends early when the client is gone."""
-        work = asyncio.create_task(self._answer(scope, receive, send), name="answer over HTTP")
+        work = asyncio.create_task(self._answer_reader(scope, receive, send), name="answer over HTTP")
         left = asyncio.create_task(_left(receive), name="client of an answer")
         try:
             await asyncio.wait((work, left), return_when=asyncio.FIRST_COMPLETED)
@@ -84,6 +85,15 @@ class WhileConnected(Response):
         if isinstance(results[0], Exception):
             raise results[0]
 
+    async def _answer_reader(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reader = self._readers.reader()
+        try:
+            with reader:
+                await self._answer(scope, receive, lambda message: reader.write(send(message)))
+        except Unavailable:
+            if not reader.is_gone:  # else nobody would hear of it; the server closes what ends unfinished
+                raise
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise NotImplementedError
 
@@ -94,12 +104,10 @@ class EventStream:
     An error after that is an event of its own, the last one.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, readers: Readers) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._connection = scope, receive, send
         self._send = send
-        self._readers = readers
         self._begun = False
-        self._is_read = True
 
     async def begin(self) -> None:
         """Sends the head. Safe to repeat."""
@@ -108,25 +116,16 @@ class EventStream:
             await self._send({"type": "http.response.start", "status": 200, "headers": list(_STREAM_HEADERS)})
 
     async def tell(self, data: str) -> None:
-        """Sends an event. Waits while the client's window and buffer are full; the text waits with it.
-
-        Raises:
-            Unavailable: nothing was read for too long. The stream is over then, and its connection with it.
-        """
+        """Sends an event. Waits while the client's window and buffer are full; the text waits with it."""
         await self.begin()
-        message: Message = {"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True}
-        try:
-            await self._readers.written(self._send(message))
-        except Unavailable:
-            self._is_read = False
-            raise
+        await self._send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
 
     async def fail(self, error: Exception) -> None:
         """Ends with an error: a whole answer where nothing has been sent, the last event otherwise."""
         failed = logged(error)
         if not self._begun:
             await error_response(failed)(*self._connection)
-        elif self._is_read:  # else nobody would hear of it; the server closes what ends unfinished
+        else:
             await self.tell(error_answer(failed).model_dump_json())
             await self.end()
 

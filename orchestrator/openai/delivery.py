@@ -31,7 +31,7 @@ class Delivery(WhileConnected):
         served: ServedModel,
         num_choices: int,
     ) -> None:
-        super().__init__(place)
+        super().__init__(place, sessions.readers)
         self._sessions = sessions
         self._texts = texts
         self._shape = shape
@@ -80,7 +80,7 @@ class Streamed(Delivery):
         self._include_usage = include_usage
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = EventStream(scope, receive, send, self._sessions.readers)
+        stream = EventStream(scope, receive, send)
 
         async def tell(text: Text, piece: Piece | None) -> None:
             await stream.begin()

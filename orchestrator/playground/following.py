@@ -31,14 +31,14 @@ class Followed(WhileConnected):
         position: int | None = None,
     ) -> None:
         """``position``: tokens that the page has; none but the prompt's unless given."""
-        super().__init__(place)
+        super().__init__(place, sessions.readers)
         self._sessions = sessions
         self._text = Text(0, session, None)
         shown = len(session.prompt_token_ids) if position is None else position
         self._telling = Telling(self._text, tokenizer, singles, shown)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = EventStream(scope, receive, send, self._sessions.readers)
+        stream = EventStream(scope, receive, send)
         try:
             async with self._sessions.follow(self._text.session) as events:
                 async for event in events:
