@@ -10,7 +10,6 @@ import typer
 
 from tandem.cli.serve import Role
 from tandem.errors import InvalidArgument
-from tandem.stack import draining
 
 BACK_SECONDS = 120.0
 """For a stack to have a new process serve in a drained one's place: a large model takes its time."""
@@ -36,6 +35,8 @@ def drain(
 
 
 async def _drain(addresses: list[str], ready_file: Path | None, role: str | None) -> None:
+    from tandem.stack import draining
+
     if ready_file is None:
         services = [await draining.at(address) for address in addresses]
     else:

@@ -273,3 +273,15 @@ async def test_a_request_with_little_time_is_refused_while_others_wait(stage: St
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert float(dict(caught.value.trailing_metadata())["retry-after-seconds"]) >= 1
     running.cancel()
+
+
+async def test_a_burst_is_answered_call_by_call(stage: Stage) -> None:
+    """gRPC's own bound on calls that nobody has taken up yet drops them as if their clients had left."""
+    served, running = await stuck(stage, max_waiting=0)
+    num_calls = 4_000
+    calls = [served.generate() for _ in range(num_calls)]
+    time.sleep(1.0)  # noqa: ASYNC251 (the server shares this event loop: none of them can be taken up meanwhile)
+    codes = {await call.code() for call in calls}
+    assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert served.metric("requests_refused_total", reason="queue_full") == num_calls
+    running.cancel()
