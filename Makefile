@@ -2,8 +2,9 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+CLIENTS_READY := $(VENV)/.clients-ready
 
-.PHONY: setup demo test check protos lint lint-protos format clean quality sweep
+.PHONY: setup demo test test-clients check protos lint lint-protos format clean quality sweep
 
 setup: $(READY)
 
@@ -17,6 +18,14 @@ demo: $(READY)
 
 test: $(READY)
 	$(PY) -m pytest -n 2 --dist loadfile
+
+# The clients that others wrote, against a running stack. `make test` skips those that are not installed.
+test-clients: $(CLIENTS_READY)
+	$(PY) -m pytest tests/clients
+
+$(CLIENTS_READY): $(READY)
+	$(PY) -m pip install --quiet --editable '.[clients]'
+	touch $(CLIENTS_READY)
 
 # The tables of docs/benchmarks.md, measured anew; a run that was stopped goes on.
 quality sweep: $(READY)
@@ -41,7 +50,7 @@ lint-protos:
 	@if command -v npx >/dev/null; then cd protos && npx --yes @bufbuild/buf@1 lint; \
 	else echo "lint-protos: skipped, npx (Node.js) is not installed"; fi
 
-check: lint lint-protos test
+check: lint lint-protos test test-clients
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -17,7 +17,8 @@ from typing import TypeVar
 import numpy as np
 
 from tandem.decoding.methods import METHODS
-from tandem.decoding.values import Decoding, Floats, Outcome, Proposal, Sampling, Speculation
+from tandem.decoding.scored import Scored
+from tandem.decoding.values import Decoding, Floats, Ids, Outcome, Proposal, Sampling, Speculation
 from tandem.decoding.warp import Candidates
 from tandem.engine.proposer import DraftSequence, Proposer
 from tandem.engine.tree_model import Row
@@ -64,8 +65,8 @@ class InstantModel:
         """Nothing is held."""
         sequence.rollback(0)
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
-        """Looks up what was asked for."""
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
+        """Looks up what was asked for; nobody asks for the most probable tokens."""
         started = time.thread_time()
         for row in rows:
             row.sequence.num_unsettled += len(row.token_ids)  # type: ignore[misc]
@@ -73,6 +74,10 @@ class InstantModel:
         found = Candidates(self._ids[read, :width], self._logits[read, :width], self._log_normaliser[read])
         self.seconds += time.thread_time() - started
         return found
+
+    def score(self, rows: Sequence[Row], next_ids: Ids, num_top: int) -> Scored:
+        """Nothing is scored here."""
+        raise NotImplementedError
 
     def check_integrity(self) -> None:
         """Nothing can be out of order."""

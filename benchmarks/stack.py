@@ -10,13 +10,21 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _START_SECONDS = 180.0
 
 
 @contextmanager
 def running_stack(arguments: Sequence[str]) -> Iterator[str]:
-    """Starts a stack and yields the address of its orchestrator; stops it at the end.
+    """As `told_stack`; yields the address of its orchestrator."""
+    with told_stack(arguments) as told:
+        yield told["grpc"][0]
+
+
+@contextmanager
+def told_stack(arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Starts a stack and yields what its ready file tells; stops it at the end.
 
     Raises:
         RuntimeError: it did not come up; what it printed stands in the message.
@@ -43,7 +51,7 @@ def running_stack(arguments: Sequence[str]) -> Iterator[str]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"the stack did not start:\n{log.read_text()}")
                 time.sleep(0.1)
-            yield json.loads(ready.read_text())["grpc"][0]
+            yield json.loads(ready.read_text())
         finally:
             process.terminate()
             process.wait(30)

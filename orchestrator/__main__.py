@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from orchestrator.open_files import allow_many
 from orchestrator.service import Orchestrator
 from orchestrator.settings import OrchestratorSettings
 from tandem.rpc.server import Listen, run, serve
@@ -14,6 +15,7 @@ async def main() -> None:
     """Serves until told to stop."""
     settings = OrchestratorSettings.load(sys.argv[1:])
     configure_logging("orchestrator", settings.log_level)
+    allow_many()
     registry = new_registry()
     service = Orchestrator(settings, registry)
     listen = Listen(settings.host, settings.port, None, settings.ready_file)

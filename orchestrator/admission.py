@@ -78,14 +78,22 @@ class Admission:
         self._new: deque[_Waiter] = deque()
         self._closed: TandemError | None = None
 
+    def check_open(self) -> None:
+        """Of what needs no place: refuses where nothing is begun any more.
+
+        Raises:
+            Unavailable: this orchestrator is stopping.
+        """
+        if self._closed is not None:
+            raise self._refusal("draining", self._closed)
+
     def check(self) -> None:
         """Refuses who would be refused whatever the request says: asked before anything of it is read.
 
         Raises:
             Unavailable: this orchestrator is stopping. Overloaded: the queue is full.
         """
-        if self._closed is not None:
-            raise self._refusal("draining", self._closed)
+        self.check_open()
         if self._num_running >= self._room.running and self._num_waiting >= self._room.waiting:
             raise self._queue_full(1)
 
@@ -98,8 +106,7 @@ class Admission:
         """
         if count > self._room.running:
             raise InvalidArgument(f"{count} texts were asked for; at most {self._room.running} are generated at once")
-        if self._closed is not None:
-            raise self._refusal("draining", self._closed)
+        self.check_open()
         queue = self._returning if returning else self._new
         nobody_before = not self._returning and (returning or not self._new)
         if nobody_before and self._num_running + count <= self._room.running:

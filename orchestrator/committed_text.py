@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator.records import CommittedRound, SessionRecord
 from tandem.cut import Cut, Cutter
-from tandem.decoding.values import Fence, Outcome, RoundName, RunningDigest
+from tandem.decoding.values import Fence, Outcome, RoundName, RunningDigest, TopLogProbs
 from tandem.errors import DataLoss, Stale
 from tandem.tokenization import Tokenizer
 
@@ -25,6 +25,7 @@ class CommittedText:
         if self._digest.value != record.digest:
             raise DataLoss(f"the text of session {record.session_id} does not have the digest it was stored with")
         self._log_probs = list(record.log_probs)
+        self._top_log_probs = list(record.top_log_probs)
         self._rounds = list(record.rounds)
         self.usage = record.usage()
         prompt = record.token_ids[: record.setup.prompt_length]
@@ -45,6 +46,11 @@ class CommittedText:
         """Of the tokens from ``position`` on; none where some were not kept."""
         found = tuple(self._log_probs[position - self._record.setup.prompt_length :])
         return found if all(value == value for value in found) else ()
+
+    def top_log_probs(self, position: int) -> tuple[TopLogProbs, ...]:
+        """In the place of the tokens from ``position`` on; none where not asked for, or some were not kept."""
+        found = tuple(self._top_log_probs[position - self._record.setup.prompt_length :])
+        return found if all(found) else ()
 
     def rounds(self, position: int) -> tuple[CommittedRound, ...]:
         """The committed rounds that made the text from ``position`` on."""
@@ -85,21 +91,16 @@ class CommittedText:
         cut = self._cutter.feed(outcome.token_ids)
         if cut.num_tokens == len(outcome.token_ids):
             return outcome, cut
-        kept = outcome.token_ids[: cut.num_tokens]
-        shorter = replace(
-            outcome,
-            token_ids=kept,
-            log_probs=outcome.log_probs[: cut.num_tokens],
-            num_accepted=min(outcome.num_accepted, cut.num_tokens),
-            next_digest=self._digest.peek(kept),
-        )
-        return shorter, cut
+        shorter = outcome.cut(cut.num_tokens)
+        return replace(shorter, next_digest=self._digest.peek(shorter.token_ids)), cut
 
     def append(self, outcome: Outcome) -> None:
         """Takes a committed outcome into the text."""
         self._rounds.append(CommittedRound.of(self.position, self.digest, outcome))
         self.token_ids.extend(outcome.token_ids)
         self._log_probs.extend(outcome.log_probs)
+        if self._record.setup.decoding.num_top_log_probs:
+            self._top_log_probs.extend(outcome.top_log_probs or [()] * len(outcome.token_ids))
         self._digest.extend(outcome.token_ids)
         self._shown_position = self.position
         self.usage.add(outcome)
@@ -113,5 +114,6 @@ class CommittedText:
             digest=self.digest,
             token_ids=tuple(self.token_ids),
             log_probs=tuple(self._log_probs),
+            top_log_probs=tuple(self._top_log_probs),
             rounds=tuple(self._rounds),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tandem.decoding.stats import Usage
-from tandem.decoding.values import Decoding, Outcome
+from tandem.decoding.values import Decoding, Outcome, TopLogProbs
 from tandem.generation import FinishReason
 
 
@@ -31,6 +31,8 @@ class Committed:
     log_probs: tuple[float, ...]
     traced: Outcome | None = None
     """The round that made them, cut where the text ends; only where rounds are traced."""
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """What could have stood in the place of each; empty where not asked for, or not kept."""
 
 
 @dataclass(frozen=True, slots=True)

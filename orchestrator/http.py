@@ -11,19 +11,31 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ExceptionHandler
 
 from tandem.errors import InvalidArgument
 
-BACKLOG = 512
+BACKLOG = 2048
+"""Connections that may wait to be accepted: a thousand clients that come at once are not to be told to try again."""
+KEEP_ALIVE_SECONDS = 75
+"""For the next request of a connection. Clients and proxies are to end it first, or a request could meet its end."""
 
 
 def application(
-    registry: CollectorRegistry, why_not_ready: Callable[[], Awaitable[str]], routes: Sequence[BaseRoute] = ()
+    registry: CollectorRegistry,
+    why_not_ready: Callable[[], Awaitable[str]],
+    routes: Sequence[BaseRoute] = (),
+    no_such_route: ExceptionHandler | None = None,
 ) -> Starlette:
-    """The application. ``why_not_ready`` is empty once requests can be served; ``routes`` are further doors."""
+    """The application.
+
+    ``why_not_ready`` is empty once requests can be served; ``routes`` are further doors; ``no_such_route`` answers what
+    is on none of them.
+    """
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -36,7 +48,8 @@ def application(
         return PlainTextResponse(f"{reason or 'ready'}\n", status_code=503 if reason else 200)
 
     own = [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
-    return Starlette(routes=[*own, *routes])
+    handlers = {HTTPException: no_such_route} if no_such_route is not None else {}
+    return Starlette(routes=[*own, *routes], exception_handlers=handlers)
 
 
 class HttpServer:
@@ -50,16 +63,25 @@ class HttpServer:
         """
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            bound = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except OSError as error:
             raise InvalidArgument(
                 f"cannot listen on {host}:{port} for HTTP: {os.strerror(error.errno or 0)}; choose another --http-port"
             ) from None
+        # asyncio turns Nagle's algorithm off only for sockets that say they are TCP, and accepted ones are as this one.
+        # With it, an answer's second write waits 40 ms for the client to acknowledge the first.
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=bound.detach())
         reachable = socket.gethostname() if host in ("0.0.0.0", "::") else host
         shown = f"[{reachable}]" if ":" in reachable else reachable
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None

@@ -32,6 +32,7 @@ class Metrics:
         self.latency = histogram(registry, "e2e_request_latency_seconds", "Arrival to end, of requests that ended.")
         self.prompt_tokens = counter(registry, "prompt_tokens", "Tokens of prompts.")
         self.generation_tokens = counter(registry, "generation_tokens", "Committed tokens.")
+        self.scored_tokens = counter(registry, "scored_tokens", "Tokens of given texts that were scored.")
         self.success = counter(registry, "request_success", "Texts that ended.", ("finished_reason",))
         self.failures = counter(registry, "request_failure", "Requests that failed, by status code.", ("code",))
         self.commit_seconds = histogram(registry, "commit_seconds", "Time of one commit at the session store.")

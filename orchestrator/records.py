@@ -7,11 +7,13 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
+from itertools import chain
 from typing import Literal
 
 from tandem.decoding.constraint import Constraint
 from tandem.decoding.stats import RunningUsage
-from tandem.decoding.values import DIGEST_BYTES, Decoding, Fence, Outcome, Sampling, Speculation
+from tandem.decoding.values import DIGEST_BYTES, Decoding, Fence, Outcome, Sampling, Speculation, TopLogProbs
 from tandem.errors import DataLoss
 from tandem.generation import FinishReason
 
@@ -89,6 +91,8 @@ class SessionRecord:
     stop: str = ""
     """The stop string that ended the text."""
     kv_references: tuple[KvReference, ...] = ()
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """In the place of each generated token, nothing where they were not kept; empty where they were not asked for."""
 
     def usage(self) -> RunningUsage:
         """The figures of the committed rounds."""
@@ -129,6 +133,34 @@ def pack_log_probs(log_probs: Sequence[float]) -> bytes:
 def unpack_log_probs(content: bytes) -> tuple[float, ...]:
     """The inverse of `pack_log_probs`."""
     return struct.unpack(f"<{len(content) // 8}d", content)
+
+
+def pack_top(tops: Sequence[TopLogProbs]) -> bytes:
+    """The most probable tokens in the place of each token: how many (a byte), then as many ids (le32) and doubles."""
+    packed: list[bytes] = []
+    for top in tops:
+        packed.append(_top_struct(len(top)).pack(len(top), *chain.from_iterable(top)))
+    return b"".join(packed)
+
+
+def unpack_top(content: bytes, num_tokens: int) -> tuple[TopLogProbs, ...]:
+    """The inverse of `pack_top`, of a text for which they were asked.
+
+    Where there are not as many as tokens, an orchestrator that did not know of them has had the session: it is not
+    known which token has which, so nobody has any.
+    """
+    tops: list[TopLogProbs] = []
+    at = 0
+    while at < len(content):
+        count, *values = _top_struct(content[at]).unpack_from(content, at)
+        tops.append(tuple(zip(values[::2], values[1::2], strict=True)))
+        at += _top_struct(count).size
+    return tuple(tops) if len(tops) == num_tokens else ((),) * num_tokens
+
+
+@cache
+def _top_struct(count: int) -> struct.Struct:
+    return struct.Struct("<B" + "Id" * count)
 
 
 def pack_round(value: CommittedRound) -> bytes:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc.aio
 
 from orchestrator.leases import Judged, Lease, LeaseOver, Work
 from orchestrator.links import Link
-from tandem.decoding.values import Fence
-from tandem.errors import InvalidArgument
+from tandem.decoding.values import Fence, TextScores
+from tandem.errors import InvalidArgument, Unavailable
 from tandem.rpc import codec
-from tandem.rpc.status import error_of_refusal
+from tandem.rpc.channel import open_channel
+from tandem.rpc.log_probs_codec import decode_scores
+from tandem.rpc.status import error_of, error_of_refusal
+from tandem.tokenization import Tokenizer
 from tandem.v1 import draft_pb2, draft_pb2_grpc, types_pb2, verify_pb2, verify_pb2_grpc
 
 DESCRIBE_SECONDS = 5.0
@@ -79,6 +84,40 @@ class VerifyLink(Link):
     """A verify replica, decoding alone."""
 
     role = "verify"
+
+    def __init__(self, address: str, tokenizer: Tokenizer, on_change: Callable[[], None]) -> None:
+        super().__init__(address, tokenizer, on_change)
+        self.num_scores = 0
+        """Texts that it is scoring for this orchestrator."""
+        self._scoring: grpc.aio.Channel | None = None
+
+    async def close(self) -> None:
+        """Ends the stream, every lease on it, and the calls under way."""
+        await super().close()
+        if self._scoring is not None:
+            await self._scoring.close()
+
+    async def score(self, token_ids: Sequence[int], num_top: int, timeout_seconds: float | None) -> TextScores:
+        """Has a text of at least two tokens scored. None is no timeout.
+
+        Raises:
+            TandemError: as the replica answers; `Unavailable` where it breaks the contract.
+        """
+        if self._scoring is None:  # a connection of its own: megabytes of scores hold up no outcome
+            self._scoring = open_channel(self.address)
+        stub: Any = verify_pb2_grpc.VerifyServiceStub(self._scoring)  # type: ignore[no-untyped-call]
+        self.num_scores += 1
+        try:
+            request = verify_pb2.VerifyServiceScoreRequest(token_ids=token_ids, num_top_log_probs=num_top)
+            answer = await stub.Score(request, timeout=timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from None
+        finally:
+            self.num_scores -= 1
+        try:
+            return await asyncio.to_thread(decode_scores, answer.scores, len(token_ids))
+        except InvalidArgument as error:
+            raise Unavailable(f"{self.name} broke the contract: {error}") from None
 
     def decode(self, work: Work, timeout_seconds: float) -> Lease:
         """Has the target decode a session alone. ``timeout_seconds`` is the request's deadline; 0 is none.

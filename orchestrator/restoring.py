@@ -22,7 +22,7 @@ def extended(
 ) -> SessionRecord:
     """``record`` with the end of its text as a client has it: ``token_ids`` from the prompt on, by position and digest.
 
-    The log-probabilities of what is added are unknown, and stand as NaN.
+    The log-probabilities of what is added are unknown, and stand as NaN; what else was probable there is unknown too.
 
     Raises:
         DataLoss: the client's text does not begin with the record's, or does not have the digest.
@@ -46,5 +46,6 @@ def extended(
         digest=digest,
         token_ids=text,
         log_probs=record.log_probs + (float("nan"),) * len(new),
+        top_log_probs=record.top_log_probs + ((),) * len(new) if setup.decoding.num_top_log_probs else (),
         rounds=(*record.rounds, CommittedRound(record.position, record.digest, 0, 0, 0)),
     )

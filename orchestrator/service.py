@@ -12,11 +12,12 @@ from prometheus_client import CollectorRegistry
 
 from orchestrator.http import HttpServer, application
 from orchestrator.metrics import Metrics
-from orchestrator.openai.door import OpenAIDoor
+from orchestrator.openai.door import OpenAIDoor, no_such_route
 from orchestrator.openai.served import ServedModel
 from orchestrator.placement import Placement, accepted
 from orchestrator.playground.door import Playground
 from orchestrator.reading import Readers
+from orchestrator.scoring import Scoring
 from orchestrator.servicer import GenerationServicer
 from orchestrator.session import Surroundings
 from orchestrator.session_store import SessionStore
@@ -59,13 +60,14 @@ class Orchestrator:
         self._placement = Placement(tokenizer, settings.verify, settings.draft)
         around = Surroundings(self._store, self._placement, tokenizer, Metrics(registry), settings.patience)
         self._sessions = Sessions(around, settings.defaults, settings.room, Readers(settings.reader_timeout))
+        self._scoring = Scoring(self._sessions, self._placement, around.metrics)
         template = ChatTemplate.from_pretrained(self._tokenizer_name)
-        routes = OpenAIDoor(self._sessions, tokenizer, template, self._served).routes()
+        routes = OpenAIDoor(self._sessions, self._scoring, tokenizer, template, self._served).routes()
         self._playground = None
         if settings.playground:
             self._playground = Playground(self._sessions, tokenizer, settings.defaults, self._served)
             routes += self._playground.routes()
-        app = application(registry, self._why_not_ready, routes)
+        app = application(registry, self._why_not_ready, routes, no_such_route)
         self._http = HttpServer(app, settings.host, settings.http_port)
         self._instance_id = secrets.token_hex(8)
         self._lifecycle: Lifecycle = "starting"
@@ -73,7 +75,7 @@ class Orchestrator:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the generation service."""
-        servicer = GenerationServicer(self._sessions, self.describe)
+        servicer = GenerationServicer(self._sessions, self._scoring, self.describe)
         generation_pb2_grpc.add_GenerationServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
 
     def describe(self) -> Description:

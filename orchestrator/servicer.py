@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -9,11 +10,15 @@ from typing import TypeVar, cast
 import grpc.aio
 
 from orchestrator.events import Committed, Event, Finished, Started
+from orchestrator.scoring import Scoring
 from orchestrator.session import Session
 from orchestrator.sessions import GenerationRequest, Sessions
+from tandem.decoding.values import TextScores
 from tandem.errors import Cancelled, InvalidArgument
-from tandem.generation import FinishReason, Options
+from tandem.generation import FinishReason, Options, Score
 from tandem.rpc import codec
+from tandem.rpc.deadline import deadline_of
+from tandem.rpc.log_probs_codec import encode_scores, encode_top
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import generation_pb2_grpc, types_pb2
 
@@ -24,10 +29,7 @@ _REASONS: dict[FinishReason, pb.FinishReason] = {
     "length": pb.FINISH_REASON_LENGTH,
     "cancelled": pb.FINISH_REASON_CANCELLED,
 }
-_UNSERVED = (
-    "num_top_log_probs",
-    "cache_salt",
-)
+_UNSERVED = ("cache_salt",)
 _OPTIONAL = ("draft_length", "beam_width", "threshold", "temperature", "top_k", "top_p", "min_p", "seed", "max_tokens")
 
 Response = TypeVar("Response", pb.GenerateResponse, pb.ResumeResponse)
@@ -36,8 +38,9 @@ Response = TypeVar("Response", pb.GenerateResponse, pb.ResumeResponse)
 class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     """Answers clients."""
 
-    def __init__(self, sessions: Sessions, describe: Callable[[], codec.Description]) -> None:
+    def __init__(self, sessions: Sessions, scoring: Scoring, describe: Callable[[], codec.Description]) -> None:
         self._sessions = sessions
+        self._scoring = scoring
         self._describe = describe
 
     async def Describe(
@@ -49,7 +52,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext) -> None:
         """Starts a session and streams it."""
         arrived = time.monotonic()
-        deadline = _deadline(context, arrived)
+        deadline = deadline_of(context, arrived)
         with await self._sessions.admission.enter(deadline=deadline):
             asked = GenerationRequest(decode_prompt(request), decode_options(request), arrived, deadline)
             await self._stream(await self._sessions.start(asked), context, pb.GenerateResponse)
@@ -57,7 +60,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def Resume(self, request: pb.ResumeRequest, context: grpc.aio.ServicerContext) -> None:
         """Streams the rest of a session."""
         arrived = time.monotonic()
-        deadline = _deadline(context, arrived)
+        deadline = deadline_of(context, arrived)
         with await self._sessions.admission.enter(deadline=deadline, returning=True):
             if request.token_ids:
                 codec.check_text(request.token_ids)
@@ -97,6 +100,13 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             ],
         )
 
+    async def Score(self, request: pb.ScoreRequest, context: grpc.aio.ServicerContext) -> pb.ScoreResponse:
+        """Tells how probable a text is."""
+        deadline = deadline_of(context, time.monotonic())
+        score = await self._scoring.score(decode_prompt(request), request.num_top_log_probs, deadline)
+        # Up to millions of numbers: written where no stream waits for it.
+        return await asyncio.to_thread(_encode_score, score)
+
     async def _stream(self, session: Session, context: grpc.aio.ServicerContext, response: type[Response]) -> None:
         with self._sessions.readers.reader() as reader:
             async with self._sessions.follow(session) as events:
@@ -107,7 +117,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
                         raise Cancelled("the client left") from None
 
 
-def decode_prompt(request: pb.GenerateRequest) -> str | tuple[int, ...]:
+def decode_prompt(request: pb.GenerateRequest | pb.ScoreRequest) -> str | tuple[int, ...]:
     """The prompt of a request.
 
     Raises:
@@ -145,6 +155,7 @@ def decode_options(request: pb.GenerateRequest) -> Options:
         "presence_penalty": request.presence_penalty,
         "frequency_penalty": request.frequency_penalty,
         "logit_bias": _decode_bias(request),
+        "num_top_log_probs": request.num_top_log_probs,
     }
     if request.HasField("constraint"):
         constraint = codec.decode_constraint(request.constraint)
@@ -184,10 +195,16 @@ def _encode_part(event: Committed) -> pb.TextPart:
         token_ids=event.token_ids,
         text=event.text,
         log_probs=event.log_probs,
+        top_log_probs=encode_top(event.top_log_probs),
     )
     if event.traced is not None:
         part.rounds.add(position=event.position, outcome=codec.encode_outcome(event.traced))
     return part
+
+
+def _encode_score(score: Score) -> pb.ScoreResponse:
+    scores = TextScores(score.log_probs, score.ranks, score.top_log_probs)
+    return pb.ScoreResponse(token_ids=score.token_ids, scores=encode_scores(scores))
 
 
 def _encode_finished(event: Finished) -> pb.SessionFinished:
@@ -214,10 +231,3 @@ def _encode_finished(event: Finished) -> pb.SessionFinished:
             verify_joules=usage.verify_joules,
         ),
     )
-
-
-def _deadline(context: grpc.aio.ServicerContext, now: float) -> float | None:
-    """When the request's deadline passes, by `time.monotonic`; None where it has none."""
-    remaining = context.time_remaining()
-    # gRPC tells of no deadline by None or by one in a far future.
-    return None if remaining is None or remaining > 10**7 else now + remaining

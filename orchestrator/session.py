@@ -110,6 +110,11 @@ class Session:
         return self._record.setup.decoding
 
     @property
+    def target(self) -> str | None:
+        """Digest of the weights of the target that it runs on; None where it may be any."""
+        return self._record.setup.target or None
+
+    @property
     def is_finished(self) -> bool:
         """The text has ended."""
         return self._finished is not None
@@ -130,7 +135,14 @@ class Session:
         position, characters = self.text.show_rest()
         if position < self.text.position:
             tokens = tuple(self.text.token_ids[position:])
-            yield Committed(position, self.text.digest, tokens, characters, self.text.log_probs(position))
+            yield Committed(
+                position,
+                self.text.digest,
+                tokens,
+                characters,
+                self.text.log_probs(position),
+                top_log_probs=self.text.top_log_probs(position),
+            )
         while self._finished is None:
             shown = await self._step()
             if shown is not None:
@@ -273,7 +285,15 @@ class Session:
         traced = None
         if self._record.setup.decoding.trace:
             traced = replace(outcome, timings=replace(outcome.timings, commit_seconds=commit_seconds))
-        return Committed(position, self.text.digest, outcome.token_ids, cut.text, outcome.log_probs, traced)
+        return Committed(
+            position,
+            self.text.digest,
+            outcome.token_ids,
+            cut.text,
+            outcome.log_probs,
+            traced,
+            outcome.top_log_probs,
+        )
 
     def _finish(self, reason: FinishReason, stop: str) -> None:
         self.release()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, cast
 
@@ -26,9 +26,11 @@ from orchestrator.records import (
     pack_log_probs,
     pack_round,
     pack_tokens,
+    pack_top,
     unpack_log_probs,
     unpack_rounds,
     unpack_tokens,
+    unpack_top,
 )
 from orchestrator.script_pipeline import Argument, ScriptPipeline
 from tandem.decoding.values import Fence, Outcome, RoundName
@@ -159,6 +161,7 @@ class SessionStore:
             stop,
             self._lifetimes.resume_seconds,
             pack_joules(round_),
+            pack_top(outcome.top_log_probs),
         )
         match answer[0]:
             case b"ok":
@@ -200,6 +203,7 @@ class SessionStore:
             pack_log_probs(record.log_probs),
             b"".join(map(pack_round, record.rounds)),
             b"".join(map(pack_joules, record.rounds)),
+            pack_top(record.top_log_probs),
         )
         if answer[0] == b"conflict":
             raise DataLoss(f"the stored text of session {record.session_id} is another one")
@@ -215,7 +219,9 @@ class SessionStore:
         answer = await self._run(scripts.READ, session_id)
         if answer[0] == b"missing":
             raise _no_such(session_id)
-        schema, epoch, nonce, position, digest, setup, ended, stop, tokens, log_probs, rounds, joules = answer[1:13]
+        schema, epoch, nonce, position, digest, setup, ended, stop, tokens, log_probs, rounds, joules, top = answer[
+            1:14
+        ]
         if int(schema) != SCHEMA_VERSION:
             raise DataLoss(f"session {session_id} is stored in schema {int(schema)}; this side reads {SCHEMA_VERSION}")
         record = SessionRecord(
@@ -229,11 +235,13 @@ class SessionStore:
             rounds=unpack_rounds(rounds, joules),
             ended=cast(FinishReason, ended.decode()) if ended else None,
             stop=stop.decode(),
-            kv_references=_references(answer[13:]),
+            kv_references=_references(answer[14:]),
         )
         if len(record.token_ids) != record.position:
             raise DataLoss(f"session {session_id} has {len(record.token_ids)} of its {record.position} tokens")
-        return record
+        if not record.setup.decoding.num_top_log_probs:
+            return record
+        return replace(record, top_log_probs=unpack_top(top, record.position - record.setup.prompt_length))
 
     async def delete(self, session_id: str) -> None:
         """Forgets a session and its prompt at once; of an unknown one, nothing changes."""
@@ -245,9 +253,9 @@ class SessionStore:
 
 @lru_cache(maxsize=4096)  # of the sessions that run: they commit many times
 def keys_of(session_id: str) -> tuple[str, ...]:
-    """A session's keys: record, tokens, log-probabilities, rounds, KV references, joules."""
+    """A session's keys: record, tokens, log-probabilities, rounds, KV references, joules, most probable tokens."""
     prefix = f"tandem:{{{session_id}}}:"
-    return tuple(prefix + part for part in ("record", "tokens", "log_probs", "rounds", "kv", "joules"))
+    return tuple(prefix + part for part in ("record", "tokens", "log_probs", "rounds", "kv", "joules", "top_log_probs"))
 
 
 def _head(record: SessionRecord) -> tuple[Argument, ...]:

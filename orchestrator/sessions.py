@@ -20,7 +20,7 @@ from orchestrator.restoring import extended
 from orchestrator.session import Session, Surroundings
 from tandem.decoding.methods import method
 from tandem.decoding.rng import DRAWING_VERSION
-from tandem.decoding.values import MAX_TOKENS, Fence, RunningDigest, Speculation
+from tandem.decoding.values import MAX_TOKENS, Decoding, Fence, RunningDigest, Speculation
 from tandem.errors import (
     Cancelled,
     ModelRefused,
@@ -80,6 +80,18 @@ class Sessions:
         """Sessions with a client."""
         return len(self._followed)
 
+    async def check_options(self, options: Options) -> tuple[Decoding, tuple[str, ...]]:
+        """What they come to with any model, and the stop strings. What none could serve is refused, whatever is alive.
+
+        Raises:
+            InvalidArgument: an option cannot be served, by name.
+        """
+        stop = checked_stop(options.get("stop"))
+        wanted = decoding_for(options, 1, ANY_MODEL, self._defaults)
+        if wanted.sampling.constraint is not None:
+            await asyncio.to_thread(check_constraint, wanted.sampling.constraint)
+        return wanted, stop
+
     async def start(self, request: GenerationRequest) -> Session:
         """A new session, not yet written anywhere: all of the request has been found servable.
 
@@ -87,16 +99,14 @@ class Sessions:
             InvalidArgument: it cannot be served as asked. Unavailable: no verify replica.
         """
         options = request.options
-        stop = checked_stop(options.get("stop"))
-        # What no model could serve is refused at once, whatever is alive.
-        wanted = decoding_for(options, 1, ANY_MODEL, self._defaults)
-        if wanted.sampling.constraint is not None:
-            await asyncio.to_thread(check_constraint, wanted.sampling.constraint)
+        wanted, stop = await self.check_options(options)
         if not isinstance(request.prompt, str):
             checked_prompt(request.prompt, ANY_MODEL)
         drafted = not method(wanted.speculation.method).target_only
-        limits = await self._limits(drafted)
-        prompt = checked_prompt(await self._tokens(request), limits)
+        limits = await self.limits(drafted)
+        prompt = checked_prompt(
+            await self.tokens(request.prompt, add_special_tokens=request.add_special_tokens), limits
+        )
         decoding = decoding_for(options, len(prompt), limits, self._defaults)
         tokenizer = self._around.tokenizer
         record = SessionRecord(
@@ -165,6 +175,33 @@ class Sessions:
         """
         return await self._around.store.read(session_id)
 
+    async def limits(self, drafted: bool) -> Limits:
+        """What a request may ask of the replicas that are there, once those that may come soon have come.
+
+        Raises:
+            Unavailable: no verify replica. ModelRefused: those that there are do not fit.
+        """
+        placement = self._around.placement
+        links = [*placement.verify_links, *(placement.draft_links if drafted else ())]
+        await placement.wait(lambda: all(link.state != "connecting" for link in links), FIRST_ANSWER_SECONDS)
+        if not accepted(placement.verify_links):
+            placement.check_verifying()
+            seconds = min(PLACEMENT_SECONDS, self._around.patience.recovery_seconds)
+            if not await placement.wait(lambda: bool(accepted(placement.verify_links)), seconds):
+                raise Unavailable(placement.why_no_verify())
+        if drafted:
+            placement.check_drafting()
+        return placement.limits(drafted=drafted)
+
+    async def tokens(self, prompt: str | tuple[int, ...], *, add_special_tokens: bool = True) -> Sequence[int]:
+        """A prompt as the target reads it."""
+        if not isinstance(prompt, str):
+            return prompt
+        if not prompt:
+            return ()
+        encode = partial(self._around.tokenizer.encode, prompt, add_special_tokens=add_special_tokens)
+        return encode() if len(prompt) < LONG_TEXT else await asyncio.to_thread(encode)
+
     @asynccontextmanager
     async def follow(self, session: Session, *, resumable: bool = True) -> AsyncIterator[AsyncIterator[Event]]:
         """The events of a session, for as long as somebody reads them.
@@ -208,31 +245,9 @@ class Sessions:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._left.wait(), patience_seconds)
 
-    async def _limits(self, drafted: bool) -> Limits:
-        placement = self._around.placement
-        links = [*placement.verify_links, *(placement.draft_links if drafted else ())]
-        await placement.wait(lambda: all(link.state != "connecting" for link in links), FIRST_ANSWER_SECONDS)
-        if not accepted(placement.verify_links):
-            placement.check_verifying()
-            seconds = min(PLACEMENT_SECONDS, self._around.patience.recovery_seconds)
-            if not await placement.wait(lambda: bool(accepted(placement.verify_links)), seconds):
-                raise Unavailable(placement.why_no_verify())
-        if drafted:
-            placement.check_drafting()
-        return placement.limits(drafted=drafted)
-
     def _target(self) -> str:
         link = self._around.placement.verify_for(None)
         return (weights_digest(link) if link else None) or ""
-
-    async def _tokens(self, request: GenerationRequest) -> Sequence[int]:
-        prompt = request.prompt
-        if not isinstance(prompt, str):
-            return prompt
-        if not prompt:
-            return ()
-        encode = partial(self._around.tokenizer.encode, prompt, add_special_tokens=request.add_special_tokens)
-        return encode() if len(prompt) < LONG_TEXT else await asyncio.to_thread(encode)
 
     async def _watched(self, session: Session) -> AsyncGenerator[Event]:
         async with aclosing(session.events()) as events:

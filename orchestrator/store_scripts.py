@@ -1,11 +1,11 @@
 """The store's atomic steps, as Lua that runs inside Redis (6.2 or later) and on its stand-in.
 
-Every script gets the session's six keys and touches no others; all carry the session id as their hash tag, so a
+Every script gets the session's seven keys and touches no others; all carry the session id as their hash tag, so a
 cluster keeps them together. Numbers arrive as text. Only the standard library of Lua is used. Each answer is a list
 that begins with a word; ``session_store`` turns it into a value.
 
 The keys: 1 record (hash), 2 tokens, 3 log-probabilities, 4 rounds (strings that only grow), 5 KV references (hash),
-6 joules of the rounds (string that only grows).
+6 joules of the rounds, 7 most probable tokens in the place of each token (strings that only grow).
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ return {'ok'}
 )
 
 # The commit. ARGV: ttl, epoch, nonce, position, digest, next position, next digest, tokens (le32 each),
-# log-probabilities (le64 each), round (24 bytes), ended, stop, ttl once ended, joules of the round (16 bytes or none).
+# log-probabilities (le64 each), round (24 bytes), ended, stop, ttl once ended, joules of the round (16 bytes or none),
+# most probable tokens in the place of each token (none where not asked for).
 # A round is le32 position, 16 bytes of digest, accepted, drafted, passes, 0; rounds stand in order of position.
 COMMIT = _script(
     _EXPIRE,
@@ -106,6 +107,7 @@ redis.call('APPEND', KEYS[2], ARGV[8])
 redis.call('APPEND', KEYS[3], ARGV[9])
 redis.call('APPEND', KEYS[4], ARGV[10])
 if ARGV[14] ~= '' then redis.call('APPEND', KEYS[6], ARGV[14]) end
+if ARGV[15] ~= '' then redis.call('APPEND', KEYS[7], ARGV[15]) end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'nonce', ARGV[3], 'position', ARGV[6], 'digest', ARGV[7],
   'ended', ARGV[11], 'stop', ARGV[12])
 if ARGV[11] == '' then renew(ARGV[1]) else renew(ARGV[13]) end
@@ -139,7 +141,8 @@ return {'ok'}
 )
 
 # Writes back what Redis lost: only over nothing, or over a beginning of the same text.
-# ARGV: ttl, schema, epoch, nonce, position, digest, setup, tokens, log-probabilities, rounds, joules.
+# ARGV: ttl, schema, epoch, nonce, position, digest, setup, tokens, log-probabilities, rounds, joules, most probable
+# tokens.
 RESTORE = _script(
     _EXPIRE,
     _FENCE,
@@ -157,6 +160,7 @@ redis.call('SET', KEYS[2], ARGV[8])
 redis.call('SET', KEYS[3], ARGV[9])
 redis.call('SET', KEYS[4], ARGV[10])
 if ARGV[11] ~= '' then redis.call('SET', KEYS[6], ARGV[11]) else redis.call('DEL', KEYS[6]) end
+if ARGV[12] ~= '' then redis.call('SET', KEYS[7], ARGV[12]) else redis.call('DEL', KEYS[7]) end
 renew(ARGV[1])
 return {'ok'}
 """,
@@ -170,7 +174,7 @@ if not held[1] then return {'missing'} end
 local hints = redis.call('HGETALL', KEYS[5])
 return {'ok', held[1], held[2], held[3], held[4], held[5], held[6], held[7], held[8],
   redis.call('GET', KEYS[2]) or '', redis.call('GET', KEYS[3]) or '', redis.call('GET', KEYS[4]) or '',
-  redis.call('GET', KEYS[6]) or '', unpack(hints)}
+  redis.call('GET', KEYS[6]) or '', redis.call('GET', KEYS[7]) or '', unpack(hints)}
 """
 )
 

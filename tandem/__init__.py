@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tandem.client import Client as Client
     from tandem.generation import Generation as Generation
     from tandem.generation import Part as Part
+    from tandem.generation import Score as Score
     from tandem.local import LocalDecoder as LocalDecoder
 
 _HOMES = {
@@ -22,9 +23,10 @@ _HOMES = {
     "Generation": "tandem.generation",
     "LocalDecoder": "tandem.local",
     "Part": "tandem.generation",
+    "Score": "tandem.generation",
 }
 
-__all__ = ["AsyncClient", "Client", "Generation", "LocalDecoder", "Part"]
+__all__ = ["AsyncClient", "Client", "Generation", "LocalDecoder", "Part", "Score"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 from tandem.decoding.stats import Usage
-from tandem.decoding.values import Outcome, StageTimings
+from tandem.decoding.values import Outcome, StageTimings, TopLogProbs
 
-__all__ = ["FinishReason", "Generation", "Options", "Part", "Round", "Usage"]
+__all__ = ["FinishReason", "Generation", "Options", "Part", "Round", "Score", "Usage"]
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -51,6 +51,8 @@ class Options(TypedDict, total=False):
     """The whole text matches this expression."""
     seed: int | None
     """Fixes every draw, 0 to 2**64 - 1; chosen by the server, and returned, unless given."""
+    num_top_log_probs: int | None
+    """How many of the most probable tokens to tell with each that is generated, 0 to 20; 0 unless given."""
     max_tokens: int | None
     """Tokens to generate at most; 256, or what fits, unless given."""
     stop: str | Sequence[str] | None
@@ -116,6 +118,27 @@ class Part:
     """Of each token under the unwarped target; empty where they were not kept."""
     rounds: tuple[Round, ...] = ()
     """The rounds that made the part, when traced."""
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """The most probable tokens in the place of each, under the unwarped target; empty where not asked for or kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How probable a given text is under the unwarped target: each token from the second on, given those before it."""
+
+    token_ids: tuple[int, ...]
+    """The text as the target reads it."""
+    log_probs: tuple[float, ...]
+    """One fewer than tokens: nothing stands before the first."""
+    ranks: tuple[int, ...]
+    """How many tokens were at least as probable, itself included: 1 is what greedy decoding would choose."""
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """The most probable tokens in the place of each; empty where not asked for."""
+
+    @property
+    def log_likelihood(self) -> float:
+        """Of all that follows the first token."""
+        return sum(self.log_probs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +157,7 @@ class Generation:
     """Repeats the text; chosen by the server when the request named none."""
     rounds: tuple[Round, ...] = ()
     """Every round, when traced."""
+    log_probs: tuple[float, ...] = ()
+    """Of each generated token under the unwarped target; empty where some were not kept."""
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """The most probable tokens in the place of each; empty where not asked for, or some were not kept."""

@@ -13,7 +13,7 @@ from typing import Self, TypeVar, Unpack
 from tandem.cut import Cutter
 from tandem.decoding.methods import method
 from tandem.decoding.stats import RunningUsage
-from tandem.decoding.values import Outcome, RunningDigest, Speculation
+from tandem.decoding.values import Outcome, RunningDigest, Speculation, TopLogProbs
 from tandem.energy.counter import NotMeasured
 from tandem.energy.meter import EnergyMeter
 from tandem.energy.powercap import POWERCAP_ROOT
@@ -23,13 +23,14 @@ from tandem.engine.measuring import meter_of
 from tandem.engine.proposer import DraftSequence, Proposer
 from tandem.engine.verifier import Verifier, VerifySequence
 from tandem.errors import ModelRefused, TandemError
-from tandem.generation import FinishReason, Generation, Options, Part, Round
+from tandem.generation import FinishReason, Generation, Options, Part, Round, Score
 from tandem.matching import Grammars
 from tandem.models import shipped
-from tandem.requests import Limits, checked_prompt, checked_stop, decoding_for
+from tandem.requests import Limits, check_scorable, checked_prompt, checked_stop, decoding_for
 from tandem.tokenization import Tokenizer
 
 _BLOCK_SIZE = 16
+_SCORED_AT_ONCE = 512
 _Value = TypeVar("_Value")
 
 
@@ -76,6 +77,7 @@ class LocalDecoder:
         grammars = Grammars.of_model(names[0], self._limits.eos_token_ids)
         self._verifier = Verifier(engines[0], self._meter, grammars)
         self._proposer = Proposer(engines[1], self._meter, grammars)
+        self._scorer = self._verifier.scorer()
 
     def generate(self, prompt: str | Sequence[int], **options: Unpack[Options]) -> Generation:
         """Generates one text; arguments as :meth:`tandem.Client.generate`.
@@ -109,6 +111,27 @@ class LocalDecoder:
         """
         text = self._open(prompt, options, 0, time.perf_counter())
         return LocalStream(text, lambda: self._round([text])[0], lambda: self._close([text]))
+
+    def score(self, prompt: str | Sequence[int], *, num_top_log_probs: int = 0) -> Score:
+        """Tells how probable a text is under the target; arguments as :meth:`tandem.Client.score`.
+
+        Raises:
+            InvalidArgument: a value that cannot be served, by name.
+        """
+        token_ids = checked_prompt(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt, self._limits)
+        check_scorable(len(token_ids), num_top_log_probs, self._limits)
+        text = self._scorer.open(token_ids, num_top_log_probs)
+        try:
+            while not text.finished:
+                (failure,) = self._scorer.advance([(text, min(_SCORED_AT_ONCE, text.num_pending))])
+                if failure is not None:
+                    raise failure
+        finally:
+            self._scorer.close(text)
+            if self._meter is not None:
+                self._meter.rest()
+        scores = text.scores
+        return Score(token_ids, scores.log_probs, scores.ranks, scores.top_log_probs)
 
     def _close(self, texts: Sequence[_Text]) -> None:
         for text in texts:
@@ -151,6 +174,8 @@ class _Text:
         self._prompt = tuple(verify.token_ids)
         self._usage = RunningUsage(verify.decoding.speculation.method, len(self._prompt))
         self._rounds: list[Round] = []
+        self._log_probs: list[float] = []
+        self._top_log_probs: list[TopLogProbs] = []
         self._token_ids: list[int] = []
         self._text = ""
         self._digest = RunningDigest(self._prompt)
@@ -170,9 +195,19 @@ class _Text:
         self._rounds += rounds
         self._usage.add(kept)
         self._token_ids += kept.token_ids
+        self._log_probs += kept.log_probs
+        self._top_log_probs += kept.top_log_probs
         self._text += cut.text
         self.finish_reason = cut.ended
-        return Part(position, self._digest.extend(kept.token_ids), kept.token_ids, cut.text, kept.log_probs, rounds)
+        return Part(
+            position,
+            self._digest.extend(kept.token_ids),
+            kept.token_ids,
+            cut.text,
+            kept.log_probs,
+            rounds,
+            kept.top_log_probs,
+        )
 
     def generation(self) -> Generation:
         """The finished text."""
@@ -187,6 +222,8 @@ class _Text:
             method=decoding.speculation.method,
             seed=decoding.sampling.seed,
             rounds=tuple(self._rounds),
+            log_probs=tuple(self._log_probs),
+            top_log_probs=tuple(self._top_log_probs),
         )
 
 

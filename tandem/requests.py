@@ -10,14 +10,14 @@ from typing import TypeVar
 
 from tandem.decoding.constraint import KINDS, Constraint
 from tandem.decoding.methods import Method, method
-from tandem.decoding.values import MAX_TOKENS, Decoding, Sampling, Speculation
+from tandem.decoding.values import MAX_TOKENS, Decoding, Sampling, Speculation, check_top_entries
 from tandem.errors import InvalidArgument
 from tandem.generation import Options
 
 _Value = TypeVar("_Value")
 
 _DEFAULT_MAX_TOKENS = 256
-_MAX_STOPS, _MAX_STOP_CHARACTERS = 16, 256
+MAX_STOPS, MAX_STOP_CHARACTERS = 16, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,19 @@ def checked_prompt(token_ids: Sequence[int], limits: Limits) -> tuple[int, ...]:
     return tuple(token_ids)
 
 
+def check_scorable(num_tokens: int, num_top_log_probs: int, limits: Limits) -> None:
+    """Checks that a text of that length can be scored.
+
+    Raises:
+        InvalidArgument: it is longer than the target holds, or too much is asked of it.
+    """
+    if num_tokens > limits.max_positions:
+        raise InvalidArgument(
+            f"the text has {num_tokens} tokens; the target takes at most {limits.max_positions}", "prompt"
+        )
+    check_top_entries(num_tokens, num_top_log_probs)
+
+
 def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defaults: Speculation) -> Decoding:
     """Everything that decides a text. A seed is drawn where none is given.
 
@@ -75,14 +88,18 @@ def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defau
         _checked_bias(options.get("logit_bias") or {}, limits),
         constraint_of(options),
     )
+    max_tokens = _max_tokens(options.get("max_tokens"), num_prompt_tokens, speculation, limits)
+    num_top = options.get("num_top_log_probs") or 0
+    check_top_entries(max_tokens, num_top)
     return Decoding(
         sampling,
         speculation,
-        num_prompt_tokens + _max_tokens(options.get("max_tokens"), num_prompt_tokens, speculation, limits),
+        num_prompt_tokens + max_tokens,
         limits.eos_token_ids,
         bool(options.get("ignore_eos")),
         bool(options.get("trace")),
         num_prompt_tokens,
+        num_top,
     )
 
 
@@ -131,12 +148,12 @@ def checked_stop(stop: str | Sequence[str] | None) -> tuple[str, ...]:
         InvalidArgument: there are too many, or one is empty or too long.
     """
     strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if len(strings) > _MAX_STOPS:
-        raise InvalidArgument(f"{len(strings)} stop strings were given; at most {_MAX_STOPS} are accepted", "stop")
+    if len(strings) > MAX_STOPS:
+        raise InvalidArgument(f"{len(strings)} stop strings were given; at most {MAX_STOPS} are accepted", "stop")
     for string in strings:
-        if not 1 <= len(string) <= _MAX_STOP_CHARACTERS:
+        if not 1 <= len(string) <= MAX_STOP_CHARACTERS:
             raise InvalidArgument(
-                f"a stop string has {len(string)} characters; expected 1 to {_MAX_STOP_CHARACTERS}", "stop"
+                f"a stop string has {len(string)} characters; expected 1 to {MAX_STOP_CHARACTERS}", "stop"
             )
     return strings
 

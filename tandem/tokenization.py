@@ -96,6 +96,10 @@ class TextStream:
             self._forget()
         return fresh
 
+    def peek(self, token_id: int) -> str:
+        """What ``push`` of one more token would return; nothing is appended."""
+        return self._complete(self._tokenizer.decode([*self._ids, token_id]))[self._num_shown :]
+
     def flush(self) -> str:
         """Ends the text: returns what was held back, incomplete characters as U+FFFD."""
         text = self._tokenizer.decode(self._ids)

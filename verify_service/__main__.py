@@ -24,7 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         target = settings.target or str(shipped("target"))
         registry = new_registry()
         limits = Limits(
-            settings.max_sessions, settings.max_idle_sessions, settings.session_idle_seconds, settings.max_batch
+            settings.max_sessions,
+            settings.max_idle_sessions,
+            settings.session_idle_seconds,
+            settings.max_batch,
+            settings.max_scores,
         )
         service = VerifyService(
             lambda: host_model(

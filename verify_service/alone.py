@@ -98,6 +98,7 @@ def _merge(outcomes: list[Outcome]) -> Outcome:
         outcomes[-1],
         token_ids=tuple(token for outcome in outcomes for token in outcome.token_ids),
         log_probs=tuple(value for outcome in outcomes for value in outcome.log_probs),
+        top_log_probs=tuple(top for outcome in outcomes for top in outcome.top_log_probs),
         num_target_passes=sum(outcome.num_target_passes for outcome in outcomes),
         timings=StageTimings(
             queue_seconds=sum(timing.queue_seconds for timing in timings),

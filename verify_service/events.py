@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tandem.decoding.values import Decoding, Fence, Outcome, Proposal, RoundName
+from tandem.decoding.values import Decoding, Fence, Outcome, Proposal, RoundName, TextScores
 
 
 class Stream:
@@ -15,6 +15,12 @@ class Stream:
     def __init__(self, *, decodes: bool) -> None:
         self.decodes = decodes
         """Opened by Decode: the target runs ahead by itself. Else by Judge: rounds are asked for."""
+
+
+class Ticket:
+    """A call that waits for the scores of a text, as the model thread sees it: an identity to answer to."""
+
+    __slots__ = ()
 
 
 # Instants (deadline, arrived) are readings of the monotonic clock, in seconds; infinity is no deadline.
@@ -74,6 +80,23 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """A text of at least two tokens to be scored."""
+
+    ticket: Ticket
+    token_ids: list[int]
+    num_top: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveScore:
+    """Nobody waits for the scores any more."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
 class StreamOver:
     """No further request will come on a stream; answered by `Over` once all that it asked for is answered."""
 
@@ -85,7 +108,7 @@ class Drain:
     """Finish what is ready, then answer `Drained`."""
 
 
-Event = Open | Extend | Round | Committed | Close | StreamOver | Drain
+Event = Open | Extend | Round | Committed | Close | Score | LeaveScore | StreamOver | Drain
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +163,22 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of a text."""
+
+    ticket: Ticket
+    scores: TextScores
+
+
+@dataclass(frozen=True, slots=True)
+class NotScored:
+    """A text was not scored, and will not be."""
+
+    ticket: Ticket
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class Over:
     """Every answer to a stream has been given."""
 
@@ -150,3 +189,7 @@ Answer = Opened | Verdict | KvMissed | Dropped | Decoded | Refused | Over
 @dataclass(frozen=True, slots=True)
 class Drained:
     """What was ready when draining began is judged."""
+
+
+Said = tuple[Stream | None, Answer] | Scored | NotScored | Drained
+"""All that the model thread has to say: answers to streams (None: to none that is left), to calls, to the service."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tandem.decoding.values import Fence, Outcome, RunningDigest
 from tandem.engine.hosting import HostedModel
 from tandem.engine.verifier import Verifier
-from tandem.errors import InvalidArgument, Stale, TandemError
+from tandem.errors import InvalidArgument, Stale, TandemError, Unavailable
 from tandem.model_thread import Outlet
 from tandem.telemetry import logger
 from verify_service.events import (
@@ -21,14 +21,20 @@ from verify_service.events import (
     Event,
     Extend,
     KvMissed,
+    LeaveScore,
+    NotScored,
     Open,
     Over,
     Refused,
     Round,
+    Said,
+    Score,
+    Scored,
     Stream,
     StreamOver,
 )
 from verify_service.metrics import VerifyMetrics
+from verify_service.scores import Scores
 from verify_service.session import Session
 from verify_service.sessions import Limits, Sessions
 
@@ -47,7 +53,7 @@ class Judge:
         self,
         hosted: HostedModel,
         limits: Limits,
-        outlet: Outlet[tuple[Stream | None, Answer | Drained]],
+        outlet: Outlet[Said],
         metrics: VerifyMetrics,
     ) -> None:
         self._hosted = hosted
@@ -56,6 +62,7 @@ class Judge:
         self._outlet = outlet
         self._metrics = metrics
         self._sessions = Sessions(self._verifier, limits)
+        self._scores = Scores(self._verifier.scorer(), limits.max_scores)
         self._over: list[Stream] = []
         self._draining = False
         self._handlers: dict[type, Callable[..., list[Answer]]] = {
@@ -72,6 +79,10 @@ class Judge:
             self._over.append(event.stream)
         elif isinstance(event, Drain):
             self._draining = True
+        elif isinstance(event, Score):
+            self._queue_score(event)
+        elif isinstance(event, LeaveScore):
+            self._scores.drop(event.ticket)
         else:
             session_id = event.name.session_id if isinstance(event, Round) else event.session_id
             try:
@@ -94,19 +105,20 @@ class Judge:
         batch = self._sessions.next_batch(self._limits.max_batch)
         if batch:
             self._pass(batch, now)
+        self._score(now)
         for stream in self._over:
             self._sessions.park_all(stream)
             self._outlet.put((stream, Over()))
         self._over.clear()
         if self._draining:
             self._draining = False
-            self._outlet.put((None, Drained()))
+            self._outlet.put(Drained())
         self._outlet.hand_over()
         self._metrics.kv_usage.set(self._hosted.kv_usage())
         self._metrics.running.set(self._sessions.num_active)
-        if self._hosted.meter is not None and not self._sessions.num_active:
+        if self._hosted.meter is not None and not self._sessions.num_active and not self._scores:
             self._hosted.meter.rest()
-        if self._sessions.any_ready():
+        if self._scores or self._sessions.any_ready():
             return 0.0
         deadline = self._sessions.next_deadline()
         return None if deadline == math.inf else max(0.0, deadline - time.monotonic())
@@ -123,6 +135,7 @@ class Judge:
     def close(self) -> None:
         """Frees every sequence."""
         self._sessions.close()
+        self._scores.close()
         self._verifier.check_integrity()
 
     def _pass(self, batch: list[Session], began: float) -> None:
@@ -146,6 +159,23 @@ class Judge:
             self._answer(None, session.session_id, answers, session)
         self._outlet.hand_over()
         self._metrics.count_pass(judged)
+
+    def _queue_score(self, event: Score) -> None:
+        try:
+            self._scores.add(event)
+        except TandemError as error:
+            self._outlet.put(NotScored(event.ticket, error))
+
+    def _score(self, now: float) -> None:
+        """One chunk of the texts that wait to be scored; when draining, none of them is waited for."""
+        answers: list[Scored | NotScored] = list(self._scores.expire(now))
+        if self._draining:
+            answers += self._scores.fail_all(Unavailable("this verify replica is draining; ask another one"))
+        if self._scores:
+            answers += self._scores.step()
+        for answer in answers:
+            self._outlet.put(answer)
+        self._metrics.count_scores(answers, len(self._scores))
 
     def _answer(
         self, stream: Stream | None, session_id: str, answers: list[Answer], session: Session | None = None

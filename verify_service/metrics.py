@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from tandem.decoding.values import MAX_DRAFT_LENGTH, Outcome
 from tandem.telemetry import COUNTS, counter, gauge, histogram
-from verify_service.events import Answer, Dropped, KvMissed, Refused, Verdict
+from verify_service.events import Answer, Dropped, KvMissed, NotScored, Refused, Scored, Verdict
 
 _VERDICTS = ("judged", "decoded", "repeated", "superseded", "kv_miss", "dropped", "refused")
 
@@ -36,6 +36,8 @@ class VerifyMetrics:
         self._rounds = {verdict: rounds.labels(verdict) for verdict in _VERDICTS}
         stage = histogram(registry, "round_stage_seconds", "Where the time of a round goes.", ("stage",))
         self._queue, self._forward, self._judge = (stage.labels(name) for name in ("queue", "forward", "judge"))
+        self._scored_tokens = counter(registry, "scored_tokens", "Tokens of given texts that were scored.")
+        self._scores_waiting = gauge(registry, "num_scores_waiting", "Texts that are being scored or wait for it.")
         self._batch_size = histogram(registry, "batch_size", "Sessions in one pass of the target.", buckets=COUNTS)
 
     def count_pass(self, judged: Sequence[tuple[Outcome, list[Answer] | None]]) -> None:
@@ -74,3 +76,10 @@ class VerifyMetrics:
             self._rounds["dropped"].inc()
         elif isinstance(answer, Refused):
             self._rounds["refused"].inc()
+
+    def count_scores(self, answers: Sequence[Scored | NotScored], num_waiting: int) -> None:
+        """Counts what one step of scoring came to, and how many texts are left."""
+        for answer in answers:
+            if isinstance(answer, Scored):
+                self._scored_tokens.inc(len(answer.scores.log_probs))
+        self._scores_waiting.set(num_waiting)

@@ -14,7 +14,7 @@ from tandem.model_host import ModelHost
 from tandem.model_thread import Outlet
 from tandem.rpc.codec import Description
 from tandem.v1 import verify_pb2_grpc
-from verify_service.events import Answer, Drain, Drained, Event, Stream
+from verify_service.events import Drain, Drained, Event, Said
 from verify_service.judge import Judge
 from verify_service.metrics import VerifyMetrics
 from verify_service.servicer import VerifyServicer
@@ -47,7 +47,7 @@ class VerifyService:
         Raises:
             TandemError: the model is not one that is served.
         """
-        outlet: Outlet[tuple[Stream | None, Answer | Drained]] = Outlet(asyncio.get_running_loop(), self._deliver)
+        outlet: Outlet[Said] = Outlet(asyncio.get_running_loop(), self._deliver)
 
         def build(hosted: HostedModel) -> Judge:
             self._judge = Judge(hosted, self._limits, outlet, self._metrics)
@@ -80,7 +80,7 @@ class VerifyService:
     def _describe(self) -> Description:
         return self._host.describe(tuple(METHODS), self._judge.num_sessions if self._judge is not None else 0)
 
-    def _deliver(self, items: list[tuple[Stream | None, Answer | Drained]]) -> None:
+    def _deliver(self, items: list[Said]) -> None:
         self._servicer.deliver(items)
-        if any(isinstance(answer, Drained) for _, answer in items):
+        if any(isinstance(item, Drained) for item in items):
             self._drained.set()

@@ -30,6 +30,8 @@ class Limits:
     """For how long they are kept."""
     max_batch: int = 64
     """Rows of one pass."""
+    max_scores: int = 1024
+    """Texts that may wait to be scored; over it, they are refused for now."""
 
 
 class Sessions:

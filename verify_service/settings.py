@@ -19,3 +19,4 @@ class VerifySettings(ModelSettings):
     max_idle_sessions: int = Field(256, ge=1, description="sessions kept for another drafter to take over")
     session_idle_seconds: float = Field(60.0, ge=0, description="how long those are kept")
     max_batch: int = Field(64, ge=1, le=4096, description="sessions in one pass of the target")
+    max_scores: int = Field(1024, ge=1, description="given texts that may wait to be scored")

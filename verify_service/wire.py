@@ -6,6 +6,7 @@ import math
 import time
 
 from tandem.decoding.methods import method
+from tandem.decoding.values import TextScores, check_top_entries
 from tandem.engine.hosting import HostedModel
 from tandem.errors import InvalidArgument
 from tandem.rpc.codec import (
@@ -22,6 +23,7 @@ from tandem.rpc.codec import (
     encode_outcome,
     encode_round_name,
 )
+from tandem.rpc.log_probs_codec import encode_scores
 from tandem.rpc.status import refusal_of
 from tandem.v1 import types_pb2, verify_pb2
 from verify_service.events import (
@@ -37,7 +39,9 @@ from verify_service.events import (
     Opened,
     Refused,
     Round,
+    Score,
     Stream,
+    Ticket,
     Verdict,
 )
 
@@ -78,6 +82,25 @@ def read_decode(request: verify_pb2.DecodeRequest, stream: Stream, hosted: Hoste
     if body == "committed":
         return _committed(request.committed)
     return _close(request.close)
+
+
+def read_score(request: verify_pb2.VerifyServiceScoreRequest, hosted: HostedModel, deadline: float | None) -> Score:
+    """A request of Score as an event.
+
+    Raises:
+        InvalidArgument: a bound is broken, or an id is not the model's.
+    """
+    tokens = check_text(request.token_ids)
+    check_token_ids(tokens, hosted.vocab_size)
+    if len(tokens) > hosted.max_positions:
+        raise InvalidArgument(f"the text has {len(tokens)} tokens; the model holds {hosted.max_positions}")
+    check_top_entries(len(tokens), request.num_top_log_probs)
+    return Score(Ticket(), tokens, request.num_top_log_probs, math.inf if deadline is None else deadline)
+
+
+def write_scores(scores: TextScores) -> verify_pb2.VerifyServiceScoreResponse:
+    """Scores as the answer of Score."""
+    return verify_pb2.VerifyServiceScoreResponse(scores=encode_scores(scores))
 
 
 def session_of(request: verify_pb2.JudgeRequest | verify_pb2.DecodeRequest) -> str:

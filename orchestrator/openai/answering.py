@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from typing import Self
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +20,9 @@ from tandem.telemetry import logger
 Handler = Callable[[Request], Awaitable[Response]]
 
 _log = logger("orchestrator.openai")
+
+KEEP_ALIVE_SECONDS = 15.0
+"""After which a stream that has nothing to tell says that it is there."""
 
 _STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -66,8 +71,8 @@ async def place_for(request: Request, admission: Admission, count: int = 1, *, r
 class WhileConnected(Response):
     """An answer that is made while its client waits: when the client leaves, its making is cancelled."""
 
-    def __init__(self, place: Place, readers: Readers) -> None:
-        """Takes over the place for what it runs."""
+    def __init__(self, place: Place | None, readers: Readers) -> None:
+        """Takes over the place of the sessions that it runs; None where it runs none."""
         self._place = place
         self._readers = readers
 
@@ -81,7 +86,8 @@ class WhileConnected(Response):
             work.cancel()
             left.cancel()
             results = await asyncio.gather(work, left, return_exceptions=True)
-            self._place.free()
+            if self._place is not None:
+                self._place.free()
         if isinstance(results[0], Exception):
             raise results[0]
 
@@ -101,24 +107,38 @@ class WhileConnected(Response):
 class EventStream:
     """Server-sent events. The head waits for the first one, and may still be an error.
 
-    An error after that is an event of its own, the last one.
+    An error after that is an event of its own, the last one. Use as an async context manager: within it, a stream that
+    has nothing to tell sends a comment now and then, which readers pass over and for which proxies keep it open.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._connection = scope, receive, send
         self._send = send
         self._begun = False
+        self._sent_at = 0.0
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
 
     async def begin(self) -> None:
         """Sends the head. Safe to repeat."""
         if not self._begun:
             self._begun = True
             await self._send({"type": "http.response.start", "status": 200, "headers": list(_STREAM_HEADERS)})
+            self._sent_at = time.monotonic()
+            self._keeper = asyncio.create_task(self._keep_alive(), name="keeps an event stream alive")
 
     async def tell(self, data: str) -> None:
         """Sends an event. Waits while the client's window and buffer are full; the text waits with it."""
         await self.begin()
-        await self._send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
+        self._sent_at = time.monotonic()
+        await self._write(f"data: {data}\n\n")
 
     async def fail(self, error: Exception) -> None:
         """Ends with an error: a whole answer where nothing has been sent, the last event otherwise."""
@@ -131,7 +151,21 @@ class EventStream:
 
     async def end(self) -> None:
         """Ends the body."""
+        if self._keeper is not None:
+            self._keeper.cancel()
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def _keep_alive(self) -> None:
+        while True:
+            quiet_seconds = time.monotonic() - self._sent_at
+            if quiet_seconds >= KEEP_ALIVE_SECONDS:
+                self._sent_at = time.monotonic()
+                await self._write(": keep-alive\n\n")
+            else:
+                await asyncio.sleep(KEEP_ALIVE_SECONDS - quiet_seconds)
+
+    async def _write(self, text: str) -> None:
+        await self._send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
 
 async def _left(receive: Receive) -> None:

@@ -44,7 +44,7 @@ class Usage(Answer):
     prompt_tokens: int = Field(description="tokens of the prompts, each counted once however many choices it has")
     completion_tokens: int
     total_tokens: int
-    method: str = Field(description="decoding method that made the text")
+    method: str = Field(description="decoding method that made the text; none where nothing was generated")
     seed: int = Field(description="seed of the first choice; repeats the text")
     mean_acceptance_length: float = Field(description="1 + accepted drafted tokens / rounds with a draft")
     draft_acceptance_rate: float
@@ -80,21 +80,29 @@ class Metrics(Answer):
 
 
 class CompletionLogProbs(Answer):
-    """Of the chosen tokens, under the target before temperature, top-k and top-p."""
+    """Of the tokens, under the target before penalties, bias, temperature, top-k and top-p."""
 
     tokens: list[str] = Field(description="the characters that each token completed; together the text")
-    token_logprobs: list[float]
-    top_logprobs: None = None
-    text_offset: list[int]
+    token_logprobs: list[float | None] = Field(description="null for the first token of an echoed prompt")
+    top_logprobs: list[dict[str, float] | None] | None = Field(
+        None,
+        description="the most probable tokens in the place of each, and the token itself; null unless asked for",
+    )
+    text_offset: list[int] = Field(description="where each begins in the text, an echoed prompt included")
 
 
-class TokenLogProb(Answer):
-    """One chosen token."""
+class TopLogProb(Answer):
+    """One of the most probable tokens."""
 
-    token: str
+    token: str = Field(description="the characters that it would have completed, or what the vocabulary calls it")
     logprob: float
     bytes: list[int]
-    top_logprobs: list[Any] = []
+
+
+class TokenLogProb(TopLogProb):
+    """One chosen token."""
+
+    top_logprobs: list[TopLogProb] = []
 
 
 class ChatLogProbs(Answer):

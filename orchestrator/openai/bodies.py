@@ -18,8 +18,10 @@ from pydantic_core import PydanticCustomError
 from orchestrator.openai.body import Body
 from orchestrator.openai.constraining import ResponseFormat, Source, StructuredOutputs
 from orchestrator.openai.unserved import unserved
+from tandem.decoding.methods import METHODS
 from tandem.decoding.values import MAX_BEAM_WIDTH, MAX_BIASES, MAX_DRAFT_LENGTH
 from tandem.generation import Options
+from tandem.requests import MAX_STOP_CHARACTERS, MAX_STOPS
 
 MAX_CHOICES = 128
 """Texts of one request: prompts × n."""
@@ -29,7 +31,9 @@ _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 class Speculative(Body):
     """How tokens are drafted and judged; what is left out is the server's default."""
 
-    method: str | None = Field(None, max_length=64, description="decoding method by name")
+    method: str | None = Field(
+        None, max_length=64, description="decoding method by name", json_schema_extra={"enum": [None, *METHODS]}
+    )
     num_speculative_tokens: int | None = Field(
         None, ge=1, le=MAX_DRAFT_LENGTH, description="tokens drafted a round (the draft length)"
     )
@@ -57,6 +61,15 @@ def _speculation(value: Any) -> Any:
 
 def _strings(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+_Biases = Annotated[
+    dict[Annotated[str, Field(pattern=f"^({_TOKEN_ID.pattern})$")], Annotated[float, Field(ge=-100, le=100)]],
+    Field(max_length=MAX_BIASES, json_schema_extra={"additionalProperties": False}),
+]
+_Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+_Stops = _Stop | Annotated[list[_Stop], Field(max_length=MAX_STOPS)]
+"""As the schema tells them; they are checked by `_biases` and `tandem.requests`."""
 
 
 def _biases(value: Any) -> Mapping[int, float]:
@@ -97,13 +110,13 @@ class Sampled(Body):
     frequency_penalty: float | None = Field(
         None, ge=-2, le=2, description="of tokens, as often as generated before; 0 is off"
     )
-    logit_bias: (
-        Annotated[Mapping[int, float], PlainValidator(_biases, json_schema_input_type=dict[str, float])] | None
-    ) = Field(None, description="token id -> what is added to its logit, -100 to 100; up to 1024 tokens")
+    logit_bias: Annotated[Mapping[int, float], PlainValidator(_biases, json_schema_input_type=_Biases)] | None = Field(
+        None, description="token id -> what is added to its logit, -100 to 100; up to 1024 tokens"
+    )
     seed: int | None = Field(
         None, ge=0, lt=1 << 64, description="of the first choice; the next has seed + 1; drawn, and told, unless given"
     )
-    stop: Annotated[list[str], BeforeValidator(_strings, json_schema_input_type=str | list[str])] | None = Field(
+    stop: Annotated[list[str], BeforeValidator(_strings, json_schema_input_type=_Stops)] | None = Field(
         None, description="a string, or up to 16, before which the text ends"
     )
     response_format: ResponseFormat | None = Field(None, description="JSON that a schema describes, or any text")
@@ -147,6 +160,11 @@ class Sampled(Body):
         return self.max_tokens
 
     @property
+    def num_top_log_probs(self) -> int:
+        """How many of the most probable tokens to tell in the place of each."""
+        return 0
+
+    @property
     def options(self) -> Options:
         """As the session layer takes them, without the seed."""
         speculative = self.speculative or _DEFAULT
@@ -165,6 +183,7 @@ class Sampled(Body):
             max_tokens=self.most_tokens,
             stop=self.stop,
             ignore_eos=bool(self.ignore_eos),
+            num_top_log_probs=self.num_top_log_probs,
         )
         return unconstrained | next(iter(self._constraints().values()), Options())
 

@@ -11,8 +11,16 @@ from pydantic_core import PydanticCustomError
 from orchestrator.openai.bodies import Sampled
 from orchestrator.openai.body import Body
 from orchestrator.openai.unserved import unserved
+from tandem.decoding.values import MAX_TOP_LOG_PROBS
 
 MAX_MESSAGES = 4096
+
+
+class TextPart(Body):
+    """A part of a message's content."""
+
+    type: Literal["text"]
+    text: str
 
 
 def _content(value: Any) -> Any:
@@ -36,7 +44,7 @@ class ChatMessage(Body):
     """A message. An answer of this door can be given back as it came."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_content, json_schema_input_type=str | list[dict[str, str]])]
+    content: Annotated[str, BeforeValidator(_content, json_schema_input_type=str | list[TextPart])]
     name: Any = unserved()
     refusal: Any = unserved()
     annotations: Any = unserved([])
@@ -52,7 +60,9 @@ class ChatCompletionRequest(Sampled):
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = Field(None, ge=1, description="another name of max_tokens")
     logprobs: bool | None = Field(None, description="of the chosen tokens")
-    top_logprobs: Any = unserved(0)
+    top_logprobs: int | None = Field(
+        None, ge=0, le=MAX_TOP_LOG_PROBS, description="so many of the most probable tokens in the place of each"
+    )
     chat_template: Any = unserved(why="is never taken from a request: the model's own template is used")
     chat_template_kwargs: Any = unserved({})
     tools: Any = unserved([])
@@ -75,7 +85,14 @@ class ChatCompletionRequest(Sampled):
         both = (self.max_tokens, self.max_completion_tokens)
         if None not in both and both[0] != both[1]:
             raise PydanticCustomError("max_tokens", "max_tokens and max_completion_tokens differ; give one of them")
+        if self.top_logprobs and not self.logprobs:
+            raise PydanticCustomError("top_logprobs", "top_logprobs is given without logprobs; set that to true")
         return self
+
+    @property
+    def num_top_log_probs(self) -> int:
+        """How many of the most probable tokens to tell in the place of each."""
+        return self.top_logprobs or 0
 
     @property
     def most_tokens(self) -> int | None:

@@ -9,11 +9,21 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.openai.bodies import MAX_CHOICES, Sampled
 from orchestrator.openai.unserved import unserved
-from tandem.decoding.values import MAX_TOKENS
+from tandem.decoding.values import MAX_TOKENS, MAX_TOP_LOG_PROBS
 
 MAX_TEXT_CHARACTERS = 4 * MAX_TOKENS
 
 Prompt = str | tuple[int, ...]
+
+_Text = Annotated[str, Field(min_length=1)]
+_Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+_Given = (
+    _Text
+    | _Ids
+    | Annotated[list[_Text], Field(min_length=1, max_length=MAX_CHOICES)]
+    | Annotated[list[_Ids], Field(min_length=1, max_length=MAX_CHOICES)]
+)
+"""As the schema tells it; `_prompts` checks it."""
 
 
 def _prompts(value: Any) -> tuple[Prompt, ...]:
@@ -45,23 +55,34 @@ class CompletionRequest(Sampled):
 
     prompt: Annotated[
         tuple[Prompt, ...],
-        PlainValidator(_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
+        PlainValidator(_prompts, json_schema_input_type=_Given),
     ] = Field(description="text, token ids, or a list of either")
     best_of: int | None = Field(None, description="n, or left out: choices are not ranked")
-    echo: bool | None = Field(None, description="the prompt before each text")
-    logprobs: int | None = Field(None, ge=0, description="0: of the chosen tokens; more is not served")
+    max_tokens: int | None = Field(
+        None, ge=0, description="tokens to generate at most; 256, or what fits, unless given; 0 with echo: none"
+    )
+    echo: bool | None = Field(None, description="the prompt before each text; with logprobs, its tokens' too")
+    logprobs: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_TOP_LOG_PROBS,
+        description="of the chosen tokens, with so many of the most probable ones in the place of each",
+    )
     suffix: Any = unserved("", why="is not served: no text is filled in before a given end")
 
     @model_validator(mode="after")
     def _check_completion(self) -> CompletionRequest:
         if self.best_of is not None and self.best_of != self.num_choices:
             raise PydanticCustomError("best_of", "best_of differs from n; choices are not ranked: leave it out")
-        if self.logprobs:
-            raise PydanticCustomError("logprobs", "logprobs above 0 is not served; give 0 for the chosen tokens'")
-        if self.echo and self.logprobs is not None:
-            raise PydanticCustomError("echo", "echo together with logprobs is not served; leave one of them out")
+        if self.max_tokens == 0 and not self.echo:
+            raise PydanticCustomError("max_tokens", "max_tokens is 0 without echo: nothing would be answered")
         if len(self.prompt) * self.num_choices > MAX_CHOICES:
             raise PydanticCustomError(
                 "n", "n times the number of prompts is above {most}; ask for fewer at once", {"most": MAX_CHOICES}
             )
         return self
+
+    @property
+    def num_top_log_probs(self) -> int:
+        """How many of the most probable tokens to tell in the place of each."""
+        return self.logprobs or 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.admission import Place
@@ -17,6 +18,8 @@ from orchestrator.openai.served import ServedModel
 from orchestrator.openai.shapes import Shape
 from orchestrator.openai.texts import Piece, Text, run
 from orchestrator.sessions import Sessions
+
+Prepare = Callable[[], Awaitable[Shape]]
 
 
 class Delivery(WhileConnected):
@@ -30,11 +33,14 @@ class Delivery(WhileConnected):
         shape: Shape,
         served: ServedModel,
         num_choices: int,
+        prepare: Prepare,
     ) -> None:
+        """``prepare`` is awaited before any text begins, and gives the shape in which they are answered."""
         super().__init__(place, sessions.readers)
         self._sessions = sessions
         self._texts = texts
         self._shape = shape
+        self._prepare = prepare
         self._num_choices = num_choices
         self._envelope = {
             "id": f"{shape.id_prefix}{texts[0].session.session_id}",
@@ -59,14 +65,19 @@ class Whole(Delivery):
                 heard[text.index].append(piece)
 
         try:
+            self._shape = await self._prepare()
             await run(self._sessions, self._texts, tell)
         except Exception as error:
-            response = error_response(logged(error))
+            response: Response = error_response(logged(error))
         else:
-            choices = [self._shape.whole(text, _joined(heard[text.index])) for text in self._texts]
-            answer = self._shape.answer(choices, **self._envelope, **self._figures())
-            response = JSONResponse(answer.model_dump())
+            # With log-probabilities it may have megabytes: written where nobody waits for it.
+            body = await asyncio.to_thread(self._written, heard)
+            response = Response(body, media_type="application/json")
         await response(scope, receive, send)
+
+    def _written(self, heard: Mapping[int, Sequence[Piece]]) -> str:
+        choices = [self._shape.whole(text, _joined(heard[text.index])) for text in self._texts]
+        return self._shape.answer(choices, **self._envelope, **self._figures()).model_dump_json()
 
 
 class Streamed(Delivery):
@@ -80,18 +91,21 @@ class Streamed(Delivery):
         self._include_usage = include_usage
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = EventStream(scope, receive, send)
+        async with EventStream(scope, receive, send) as stream:
+            await self._stream(stream)
 
+    async def _stream(self, stream: EventStream) -> None:
         async def tell(text: Text, piece: Piece | None) -> None:
             await stream.begin()
-            if piece is None:
-                choice = self._shape.opening(text)
+            if piece is None:  # a prompt may have megabytes of log-probabilities
+                event = await asyncio.to_thread(self._event, lambda: self._shape.opening(text))
             else:
-                choice = self._shape.part(text, piece) if piece != Piece() else None
-            if choice is not None:
-                await stream.tell(self._shape.chunk([choice], **self._envelope).model_dump_json())
+                event = self._event(lambda: self._shape.part(text, piece)) if piece != Piece() else None
+            if event is not None:
+                await stream.tell(event)
 
         try:
+            self._shape = await self._prepare()
             await run(self._sessions, self._texts, tell)
         except Exception as error:
             await stream.fail(error)
@@ -100,6 +114,10 @@ class Streamed(Delivery):
                 await stream.tell(self._shape.chunk([], **self._envelope, **self._figures()).model_dump_json())
             await stream.tell("[DONE]")
             await stream.end()
+
+    def _event(self, choice_of: Callable[[], Any | None]) -> str | None:
+        choice = choice_of()
+        return None if choice is None else self._shape.chunk([choice], **self._envelope).model_dump_json()
 
 
 def _joined(pieces: Sequence[Piece]) -> Piece:

@@ -6,7 +6,8 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 from starlette.applications import Starlette
@@ -22,14 +23,18 @@ from orchestrator.openai.bodies import Sampled
 from orchestrator.openai.chat_body import ChatCompletionRequest
 from orchestrator.openai.completion_body import CompletionRequest
 from orchestrator.openai.delivery import Delivery, Streamed, Whole
+from orchestrator.openai.echo import Echo, Echoes
+from orchestrator.openai.echo_only import EchoOnly
 from orchestrator.openai.failures import BadRequest, UnknownModel, refusal
 from orchestrator.openai.openapi import document
 from orchestrator.openai.parsing import read_request
 from orchestrator.openai.served import ServedModel
 from orchestrator.openai.shapes import ChatShape, CompletionShape, Shape
-from orchestrator.openai.texts import Asked, begin
+from orchestrator.openai.texts import Asked, Text, begin
+from orchestrator.scoring import Scoring
 from orchestrator.sessions import Sessions
 from tandem.chat_template import ChatTemplate
+from tandem.generation import Options
 from tandem.tokenization import Tokenizer
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -41,12 +46,14 @@ class OpenAIDoor:
     def __init__(
         self,
         sessions: Sessions,
+        scoring: Scoring,
         tokenizer: Tokenizer,
         template: ChatTemplate | None,
         served: Callable[[], ServedModel],
     ) -> None:
         """``template``: the model's own, None where it has none; ``served``: the model as it is served now."""
         self._sessions = sessions
+        self._scoring = scoring
         self._tokenizer = tokenizer
         self._template = template
         self._served = served
@@ -60,7 +67,7 @@ class OpenAIDoor:
             Route("/models", answering(self._models)),
             Route("/models/{model:path}", answering(self._model)),
         ]
-        v1 = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
+        v1 = Starlette(routes=routes, exception_handlers={HTTPException: no_such_route})
         v1.router.redirect_slashes = False
         return [Mount("/v1", _NamedRequests(v1)), Route("/openapi.json", self._openapi)]
 
@@ -69,13 +76,12 @@ class OpenAIDoor:
         self._sessions.admission.check()
         body = await read_request(request, CompletionRequest)
         served = self._check_model(body)
-        with_log_probs = body.logprobs is not None
-        echoed: list[str] = []
-        if body.echo:
-            prompts = await asyncio.to_thread(lambda: [self._as_text(prompt) for prompt in body.prompt])
-            echoed = [prompt for prompt in prompts for _ in range(body.num_choices)]
+        if body.max_tokens == 0:
+            await self._sessions.check_options(body.options | Options(max_tokens=None))
+            echoes = Echoes(self._scoring, self._tokenizer, body.logprobs, is_all=True)
+            return EchoOnly(self._sessions.readers, echoes, body, served, arrived)
         asked = Asked(body.prompt, body.num_choices, body.options, body.seed)
-        return await self._deliver(request, body, asked, CompletionShape(with_log_probs, echoed), served, arrived)
+        return await self._deliver(request, body, asked, CompletionShape(body.logprobs), served, arrived)
 
     async def _chat(self, request: Request) -> Response:
         arrived = time.monotonic()
@@ -122,12 +128,26 @@ class OpenAIDoor:
         except BaseException:
             place.free()
             raise
+
+        async def prepare() -> Shape:
+            if isinstance(body, CompletionRequest) and isinstance(shape, CompletionShape) and body.echo:
+                return replace(shape, echoed=await self._echoed(body, texts))
+            return shape
+
         answered: Shape = shape
+        arguments = (place, self._sessions, texts, answered, served, asked.num_choices, prepare)
         if body.stream:
-            return Streamed(
-                place, self._sessions, texts, answered, served, asked.num_choices, include_usage=body.include_usage
-            )
-        return Whole(place, self._sessions, texts, answered, served, asked.num_choices)
+            return Streamed(*arguments, include_usage=body.include_usage)
+        return Whole(*arguments)
+
+    async def _echoed(self, body: CompletionRequest, texts: Sequence[Text]) -> list[Echo]:
+        """The prompt of each choice."""
+        first = texts[:: body.num_choices]
+        target = first[0].session.target
+        echoes = Echoes(self._scoring, self._tokenizer, body.logprobs, is_all=False, target=target)
+        # A prompt that is scored is shown by the tokens that are gone on from, any other as it was given.
+        as_read = [text.session.prompt_token_ids for text in first]
+        return await echoes.of(body.prompt if body.logprobs is None else as_read, body.num_choices)
 
     def _check_model(self, body: Sampled) -> ServedModel:
         return self._served() if body.model is None else self._check_name(body.model)
@@ -142,14 +162,9 @@ class OpenAIDoor:
         served = self._served()
         return Model(id=served.id, created=self._created, max_model_len=served.max_positions)
 
-    def _as_text(self, prompt: str | tuple[int, ...]) -> str:
-        if isinstance(prompt, str):
-            return prompt
-        vocab_size = self._tokenizer.vocab_size
-        return self._tokenizer.decode([token for token in prompt if 0 <= token < vocab_size])
 
-
-async def _no_such_route(request: Request, error: Exception) -> Response:
+async def no_such_route(request: Request, error: Exception) -> Response:
+    """Answers a path, or a verb, that nobody serves."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     what = f"{request.method} {request.url.path} is not served; /openapi.json lists what is"
     headers = error.headers if isinstance(error, HTTPException) else None

@@ -51,7 +51,12 @@ _TABLE = (
     _Row(BaseException, 500, "server_error", "internal_error"),
 )
 
-_NAMES = {"method": "speculative.method", "json_schema": "response_format", "regex": "structured_outputs"}
+_NAMES = {
+    "method": "speculative.method",
+    "json_schema": "response_format",
+    "regex": "structured_outputs",
+    "num_top_log_probs": "logprobs",
+}
 """Fields that have another name here than where they are checked."""
 
 

@@ -50,6 +50,27 @@ def usage_of(texts: Sequence[Text], num_choices: int) -> Usage:
     )
 
 
+def usage_of_prompts(prompt_tokens: int, seed: int, seconds: float) -> Usage:
+    """The usage of a request that generated nothing, and was answered after ``seconds``."""
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=0,
+        total_tokens=prompt_tokens,
+        method="none",
+        seed=seed,
+        mean_acceptance_length=1.0,
+        draft_acceptance_rate=0.0,
+        acceptance_histogram=[],
+        num_spec_steps=0,
+        num_accepted_draft_tokens=0,
+        num_draft_tokens=0,
+        num_target_passes=0,
+        output_perplexity=None,
+        time_to_first_token_seconds=seconds,
+        time_per_output_token_seconds=0.0,
+    )
+
+
 def metrics_of(texts: Sequence[Text], usage: Usage) -> Metrics | None:
     """vLLM's figures: of one text whose method drafts; None otherwise."""
     if len(texts) != 1 or method(usage.method).target_only:

@@ -58,8 +58,12 @@ class Text:
         """
         match event:
             case Committed():
-                tokens = self._tokens.push(event.token_ids, event.log_probs, event.text) if self._tokens else ()
-                return Piece(event.text, tokens)
+                if self._tokens is None:
+                    return Piece(event.text)
+                return Piece(
+                    event.text,
+                    self._tokens.push(event.token_ids, event.log_probs, event.text, event.top_log_probs),
+                )
             case Finished():
                 if event.reason == "cancelled":
                     raise Cancelled(f"session {self.session.session_id} was cancelled")
@@ -88,6 +92,12 @@ class Asked:
         return len(self.prompts) * self.num_choices
 
 
+def seeds_of(first: int | None, count: int) -> list[int]:
+    """The seeds of a prompt's choices; None draws the first."""
+    seed = secrets.randbits(SEED_BITS) if first is None else first
+    return [(seed + number) % _NUM_SEEDS for number in range(count)]
+
+
 async def begin(
     sessions: Sessions, asked: Asked, arrived: float, tokenizer: Tokenizer | None = None
 ) -> tuple[Text, ...]:
@@ -101,9 +111,8 @@ async def begin(
     texts: list[Text] = []
     for given in asked.prompts:
         prompt = given
-        seed = secrets.randbits(SEED_BITS) if asked.seed is None else asked.seed
-        for number in range(asked.num_choices):
-            options = asked.options | Options(seed=(seed + number) % _NUM_SEEDS)
+        for seed in seeds_of(asked.seed, asked.num_choices):
+            options = asked.options | Options(seed=seed)
             request = GenerationRequest(prompt, options, arrived, add_special_tokens=asked.add_special_tokens)
             session = await sessions.start(request)
             texts.append(Text(len(texts), session, tokenizer))

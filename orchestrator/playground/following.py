@@ -38,16 +38,16 @@ class Followed(WhileConnected):
         self._telling = Telling(self._text, tokenizer, singles, shown)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = EventStream(scope, receive, send)
-        try:
-            async with self._sessions.follow(self._text.session) as events:
-                async for event in events:
-                    self._text.hear(event)
-                    await stream.tell(json.dumps(self._told(event), ensure_ascii=False, allow_nan=False))
-        except Exception as error:
-            await stream.fail(error)
-        else:
-            await stream.end()
+        async with EventStream(scope, receive, send) as stream:
+            try:
+                async with self._sessions.follow(self._text.session) as events:
+                    async for event in events:
+                        self._text.hear(event)
+                        await stream.tell(json.dumps(self._told(event), ensure_ascii=False, allow_nan=False))
+            except Exception as error:
+                await stream.fail(error)
+            else:
+                await stream.end()
 
     def _told(self, event: Event) -> dict[str, Any]:
         if isinstance(event, Started):

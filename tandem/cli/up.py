@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tandem.cli import options
+from tandem.cli.speculative_config import EXAMPLE, drafting
 from tandem.errors import TandemError
 from tandem.stack import Counts, Doors, Models, Plan, Stack
 
@@ -36,14 +37,19 @@ def up(
     draft_length: options.DraftLength = None,
     beam_width: options.BeamWidth = None,
     threshold: options.Threshold = None,
+    speculative_config: Annotated[
+        str | None,
+        typer.Option(help=f"Method, draft model and dials as one JSON object, in vLLM's shape: {EXAMPLE}"),
+    ] = None,
 ) -> None:
     """Starts everything on this machine as separate processes; stops it on Ctrl-C."""
-    given = {"method": method, "draft-length": draft_length, "beam-width": beam_width, "threshold": threshold}
+    dials = {"method": method, "draft-length": draft_length, "beam-width": beam_width, "threshold": threshold}
+    said = drafting(speculative_config, {"draft": draft} | dials)
     plan = Plan(
-        models=Models(target, draft, dtype, threads),
+        models=Models(target, said.draft, dtype, threads),
         counts=Counts(drafts, verifies, orchestrators),
         doors=Doors(host, port, http_port),
-        defaults={name: str(value) for name, value in given.items() if value is not None},
+        defaults=said.defaults,
         redis_url=redis_url,
         ready_file=ready_file,
         log_dir=log_dir,

@@ -16,11 +16,11 @@ from tandem.client.attempts import Attempts, Patience, parse_addresses
 from tandem.client.calls import UNARY_TIMEOUT_SECONDS, as_tandem, open_stream, resume_request
 from tandem.client.reader import Request, SessionReader
 from tandem.errors import Unavailable
-from tandem.generation import Generation, Options, Part
+from tandem.generation import Generation, Options, Part, Score
 from tandem.retry_budget import RetryBudget
 from tandem.rpc.channel import open_channel
 from tandem.rpc.codec import Description, decode_description
-from tandem.rpc.generation_codec import encode_request
+from tandem.rpc.generation_codec import decode_score, encode_request, encode_score_request
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import types_pb2
 from tandem.v1.generation_pb2_grpc import GenerationServiceStub
@@ -76,6 +76,13 @@ class AsyncClient:
         """
         await self._unary("Cancel", pb.CancelRequest(session_id=session_id))
 
+    async def score(
+        self, prompt: str | Sequence[int], *, num_top_log_probs: int = 0, timeout: float | None = None
+    ) -> Score:
+        """Tells how probable a text is under the target. Arguments and errors as `tandem.Client.score`."""
+        request = encode_score_request(prompt, num_top_log_probs)
+        return decode_score(await self._unary("Score", request, timeout))
+
     async def describe(self) -> Description:
         """What an orchestrator serves."""
         return decode_description(await self._unary("Describe", types_pb2.DescribeRequest()))
@@ -106,8 +113,8 @@ class AsyncClient:
             channel = self._channels[address] = open_channel(address)
         return GenerationServiceStub(channel)  # type: ignore[no-untyped-call]
 
-    async def _unary(self, name: str, request: Any) -> Any:
-        attempts = self._attempts(UNARY_TIMEOUT_SECONDS)
+    async def _unary(self, name: str, request: Any, timeout: float | None = UNARY_TIMEOUT_SECONDS) -> Any:
+        attempts = self._attempts(timeout)
         while True:
             try:
                 call = getattr(self._stub(attempts.address), name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
-from tandem.decoding.values import RunningDigest
+from tandem.decoding.values import RunningDigest, TopLogProbs
 from tandem.errors import DataLoss, InvariantBroken, TandemError
 from tandem.generation import FinishReason, Generation, Part, Round, Usage
 from tandem.rpc.generation_codec import FINISH_REASONS, decode_part, decode_usage
@@ -12,6 +13,7 @@ from tandem.v1 import generation_pb2 as pb
 
 Request = pb.GenerateRequest | pb.ResumeRequest
 Response = pb.GenerateResponse | pb.ResumeResponse
+_Value = TypeVar("_Value")
 
 
 class SessionReader:
@@ -33,6 +35,8 @@ class SessionReader:
         self._digest: RunningDigest | None = None  # of _known
         self._text: list[str] = []
         self._token_ids: list[int] = []
+        self._log_probs: list[float] = []
+        self._top_log_probs: list[TopLogProbs] = []
         self._rounds: list[Round] = []
         self._finish_reason: FinishReason | None = None
         self._usage: Usage | None = None
@@ -94,7 +98,13 @@ class SessionReader:
             method=self.method,
             seed=self.seed,
             rounds=tuple(self._rounds),
+            log_probs=self._of_all(self._log_probs),
+            top_log_probs=self._of_all(self._top_log_probs),
         )
+
+    def _of_all(self, kept: Sequence[_Value]) -> tuple[_Value, ...]:
+        """One for each token, or nothing where some were not kept."""
+        return tuple(kept) if len(kept) == len(self._token_ids) else ()
 
     def _start(self, message: pb.SessionStarted) -> None:
         if self.started and message.session_id != self.session_id:
@@ -126,5 +136,7 @@ class SessionReader:
         self._position, self._last_digest = end, part.digest
         self._text.append(part.text)
         self._token_ids.extend(part.token_ids)
+        self._log_probs.extend(part.log_probs)
+        self._top_log_probs.extend(part.top_log_probs)
         self._rounds.extend(part.rounds)
         return part

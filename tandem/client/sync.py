@@ -15,11 +15,11 @@ from tandem.client.attempts import Attempts, Patience, parse_addresses
 from tandem.client.calls import UNARY_TIMEOUT_SECONDS, as_tandem, open_stream, resume_request
 from tandem.client.reader import Request, SessionReader
 from tandem.errors import Unavailable
-from tandem.generation import Generation, Options, Part
+from tandem.generation import Generation, Options, Part, Score
 from tandem.retry_budget import RetryBudget
 from tandem.rpc.channel import CHANNEL_OPTIONS
 from tandem.rpc.codec import Description, decode_description
-from tandem.rpc.generation_codec import encode_request
+from tandem.rpc.generation_codec import decode_score, encode_request, encode_score_request
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import types_pb2
 from tandem.v1.generation_pb2_grpc import GenerationServiceStub
@@ -97,6 +97,20 @@ class Client:
         """
         self._unary("Cancel", pb.CancelRequest(session_id=session_id))
 
+    def score(self, prompt: str | Sequence[int], *, num_top_log_probs: int = 0, timeout: float | None = None) -> Score:
+        """Tells how probable a text is under the target; nothing is generated.
+
+        Args:
+            prompt: text, or token ids.
+            num_top_log_probs: how many of the most probable tokens to tell in the place of each, 0 to 20.
+            timeout: seconds for the call as a whole.
+
+        Raises:
+            TandemError: as its subclasses say.
+        """
+        request = encode_score_request(prompt, num_top_log_probs)
+        return decode_score(self._unary("Score", request, timeout))
+
     def describe(self) -> Description:
         """What an orchestrator serves."""
         return decode_description(self._unary("Describe", types_pb2.DescribeRequest()))
@@ -127,8 +141,8 @@ class Client:
                 channel = self._channels[address] = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         return GenerationServiceStub(channel)  # type: ignore[no-untyped-call]
 
-    def _unary(self, name: str, request: Any) -> Any:
-        attempts = self._attempts(UNARY_TIMEOUT_SECONDS)
+    def _unary(self, name: str, request: Any, timeout: float | None = UNARY_TIMEOUT_SECONDS) -> Any:
+        attempts = self._attempts(timeout)
         while True:
             try:
                 call = getattr(self._stub(attempts.address), name)

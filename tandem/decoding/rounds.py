@@ -32,6 +32,8 @@ class Emitted:
     token_ids: tuple[int, ...]
     log_probs: tuple[float, ...]
     """Of each token under the target, unwarped."""
+    rows: tuple[int, ...]
+    """Where each was read, among the rows of all rounds."""
 
 
 class Rounds:
@@ -73,8 +75,8 @@ class Rounds:
         flat_tokens = np.array([token for emitted in tokens for token in emitted])
         log_probs = iter(candidates.log_prob(flat_rows, flat_tokens).tolist())
         return {
-            index: Emitted(emitted, tuple(next(log_probs) for _ in emitted))
-            for index, emitted in zip(judged, tokens, strict=True)
+            index: Emitted(emitted, tuple(next(log_probs) for _ in emitted), tuple(rows))
+            for index, emitted, rows in zip(judged, tokens, read, strict=True)
         }
 
     @cached_property

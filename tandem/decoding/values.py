@@ -27,13 +27,39 @@ MAX_NODES = MAX_DRAFT_LENGTH * MAX_BEAM_WIDTH
 MAX_SUPPORT = 64
 MAX_TOKENS = 1 << 20
 MAX_BIASES = 1024
+MAX_TOP_LOG_PROBS = 20
+MAX_TOP_ENTRIES = 1 << 21
+"""Of all tokens of a text together, so that they fit a message."""
 _MAX_TOKEN_ID = (1 << 32) - 1
 DIGEST_BYTES = 16
+
+TopLogProbs = tuple[tuple[int, float], ...]
+"""The most probable tokens at one place of a text, under the model as it gives them: (token id, log-probability),
+falling, ties by rising id."""
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise InvalidArgument(message)
+
+
+def check_num_top(num_top_log_probs: int) -> None:
+    """Raises `InvalidArgument` for a number of most probable tokens that is never told."""
+    if not 0 <= num_top_log_probs <= MAX_TOP_LOG_PROBS:
+        raise InvalidArgument(
+            f"num_top_log_probs is {num_top_log_probs}; expected 0 to {MAX_TOP_LOG_PROBS}", "num_top_log_probs"
+        )
+
+
+def check_top_entries(num_tokens: int, num_top_log_probs: int) -> None:
+    """Raises `InvalidArgument` where the most probable tokens of a text of that length are too many to be told."""
+    check_num_top(num_top_log_probs)
+    if num_tokens * num_top_log_probs > MAX_TOP_ENTRIES:
+        raise InvalidArgument(
+            f"num_top_log_probs is {num_top_log_probs}, of {num_tokens} tokens; expected at most {MAX_TOP_ENTRIES} in "
+            "all: ask for fewer, or for a shorter text",
+            "num_top_log_probs",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +138,11 @@ class Decoding:
     trace: bool = False
     prompt_length: int = 0
     """Number of leading tokens that were given, not generated: penalties and constraint pass them over."""
+    num_top_log_probs: int = 0
+    """How many of the most probable tokens are told with each that is generated."""
 
     def __post_init__(self) -> None:
+        check_num_top(self.num_top_log_probs)
         if self.sampling.constraint is not None:
             kind = self.sampling.constraint.kind
             if self.ignore_eos:
@@ -260,6 +289,8 @@ class Outcome:
     """Energy of drafting the proposal that was judged; None where not measured, or where nothing was proposed."""
     verify_joules: float | None = None
     """The round's share of the energy of judging; None where not measured."""
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """What could have stood in the place of each token; empty where it was not asked for."""
 
     def cut(self, num_tokens: int) -> Outcome:
         """The outcome reduced to its first tokens; ``next_digest`` is left for the caller to set, who has the text."""
@@ -271,7 +302,19 @@ class Outcome:
             num_accepted=min(self.num_accepted, num_tokens),
             log_probs=self.log_probs[:num_tokens],
             next_digest=b"",
+            top_log_probs=self.top_log_probs[:num_tokens],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TextScores:
+    """How probable a text is under the unwarped target: each token from the second on, given those before it."""
+
+    log_probs: tuple[float, ...]
+    ranks: tuple[int, ...]
+    """1 for the token that greedy decoding would choose; see ``TextScores`` of the wire contract."""
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """What could have stood in the place of each; empty where it was not asked for."""
 
 
 @dataclass(frozen=True, slots=True)

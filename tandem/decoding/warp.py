@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tandem.decoding.most_probable import MostProbable
 from tandem.decoding.values import MAX_SUPPORT, Floats, Ids, Sampling
 
 _LEAST_WEIGHT = math.ulp(0.0)
@@ -27,6 +28,8 @@ class Candidates:
     log_normaliser: Floats  # [rows], logsumexp over the whole vocabulary of the logits as the model gives them
     unadjusted: Floats | None = None
     """The same tokens' logits as the model gives them, [rows, width]; None where no row is adjusted."""
+    top: MostProbable | None = None
+    """The model's own most probable tokens of each row, whatever it is adjusted by; None where not asked for."""
 
     @property
     def model_logits(self) -> Floats:

@@ -10,8 +10,9 @@ import numpy as np
 
 from tandem.decoding.beam import Groups, draw_layer
 from tandem.decoding.methods import Drafting
+from tandem.decoding.most_probable import MostProbable
 from tandem.decoding.rng import Purpose, RoundKeys
-from tandem.decoding.values import EMPTY_TREE, DraftDistributions, Floats, Ids, TokenTree
+from tandem.decoding.values import EMPTY_TREE, DraftDistributions, Floats, Ids, TokenTree, TopLogProbs
 from tandem.decoding.warp import Candidates, Support, Warps, warp
 from tandem.engine.residents import Residents
 from tandem.engine.text import TextSequence
@@ -30,14 +31,18 @@ class Drawn:
     log_probs: Floats
     """Unwarped log-probability of each node's token under the model that drew it, [nodes]."""
     distributions: DraftDistributions | None
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    """What could have stood in the place of each token of a best beam; empty where it was not asked for."""
 
 
 class Growth:
     """A tree being grown on one text."""
 
-    def __init__(self, text: TextSequence, drafting: Drafting) -> None:
+    def __init__(self, text: TextSequence, drafting: Drafting, num_top: int = 0) -> None:
+        """``num_top``: how many of the most probable tokens are told with each of a best beam."""
         self.text = text
         self.drafting = drafting
+        self.num_top = num_top
         self.depth_wanted = text.decoding.speculation.draft_length  # less once drafting has stopped early
         self.failed: TandemError | None = None
         self.frontier: Ids = _ROOT  # the nodes of the last layer
@@ -46,6 +51,7 @@ class Growth:
         self._parents: list[Ids] = []
         self._joint: list[Floats] = []
         self._log_probs: list[Floats] = []
+        self._tops: list[MostProbable] = []
         self._sources: list[tuple[Ids, Support]] = []
         self._num_nodes = 0
 
@@ -64,6 +70,10 @@ class Growth:
         self.frontier = np.arange(self._num_nodes, self._num_nodes + len(token_ids))
         self.frontier_joint = joint
         self._num_nodes += len(token_ids)
+
+    def note_top(self, top: MostProbable) -> None:
+        """What could have stood in the place of each node of the layer just added."""
+        self._tops.append(top)
 
     def row(self) -> Row:
         """What the model must read next: the pending text at first, then the last layer."""
@@ -85,7 +95,17 @@ class Growth:
             node = int(parents[node])
         nodes = np.array(path[::-1])
         chain = TokenTree(token_ids[nodes], np.arange(-1, len(nodes) - 1), joint[nodes])
-        return Drawn(chain, log_probs[nodes], None)
+        return Drawn(chain, log_probs[nodes], None, self._top_log_probs(nodes))
+
+    def _top_log_probs(self, path: Ids) -> tuple[TopLogProbs, ...]:
+        """Of a path from the root that has a node in every layer."""
+        if not self._tops:
+            return ()
+        firsts = [0, *accumulate(len(layer) for layer in self._tokens)]
+        return tuple(
+            top.at([node - first], self.num_top)[0]
+            for node, first, top in zip(path.tolist(), firsts, self._tops, strict=False)
+        )
 
     def _distributions(self) -> DraftDistributions | None:
         if not self.drafting.with_distributions:
@@ -176,7 +196,8 @@ def _grow_layer(residents: Residents, layout: _Layout, depth: int) -> None:
     """Draws one more layer on each growth of the layout, or marks it failed, or done."""
     growths, starts = layout.growths, layout.starts
     rows = [growth.row() for growth in growths]
-    candidates = residents.candidates(rows, layout.warps.width, [growth.text for growth in growths])
+    num_top = max(growth.num_top for growth in growths)
+    candidates = residents.candidates(rows, layout.warps.width, [growth.text for growth in growths], num_top)
     _fail_where_not_finite(layout, candidates)
     for growth in growths:
         growth.failed = growth.failed or growth.text.broken
@@ -194,6 +215,8 @@ def _grow_layer(residents: Residents, layout: _Layout, depth: int) -> None:
             mine = slice(bounds[index], bounds[index + 1])
             part = support.part(starts[index], starts[index + 1])
             growth.add(layer.token_ids[mine], parents[mine], layer.joint_log_probs[mine], log_probs[mine], part)
+            if growth.num_top and candidates.top is not None:
+                growth.note_top(candidates.top.take(layer.beams[mine]))
 
 
 def _fail_where_not_finite(layout: _Layout, candidates: Candidates) -> None:

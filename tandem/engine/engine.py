@@ -7,6 +7,8 @@ from collections import abc
 import numpy as np
 import torch
 
+from tandem.decoding.scored import Scored
+from tandem.decoding.values import Ids
 from tandem.decoding.warp import Candidates
 from tandem.engine.adjusting import Deltas
 from tandem.engine.batch import BatchPlan, Feed
@@ -14,7 +16,9 @@ from tandem.engine.families import attention_shape
 from tandem.engine.kv_pool import KVPool
 from tandem.engine.loading import LoadedModel, ModelIdentity
 from tandem.engine.masking import Mask
+from tandem.engine.most_probable import candidates_with_top
 from tandem.engine.readout import top_candidates
+from tandem.engine.scores import scores_of
 from tandem.engine.sequence import Sequence
 from tandem.engine.tree_model import CachedSequence, Row
 from tandem.errors import InvalidArgument, InvariantBroken, OutOfKV
@@ -62,9 +66,16 @@ class Engine:
             self._open.discard(sequence)
             sequence.close()
 
-    def candidates(self, rows: abc.Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: abc.Sequence[Row], width: int, num_top: int = 0) -> Candidates:
         """`forward`, and the `width` highest adjusted, allowed logits of each token asked for. Raises: as `forward`."""
-        return top_candidates(self.forward(rows), width, Deltas.of(rows), Mask.of(rows))
+        logits, deltas, mask = self.forward(rows), Deltas.of(rows), Mask.of(rows)
+        if num_top:
+            return candidates_with_top(logits, width, deltas, mask, num_top)
+        return top_candidates(logits, width, deltas, mask)
+
+    def score(self, rows: abc.Sequence[Row], next_ids: Ids, num_top: int) -> Scored:
+        """`forward`, and how probable `next_ids` `[sum k]` are where the rows ask. Raises: as `forward` does."""
+        return scores_of(self.forward(rows), next_ids, num_top)
 
     def forward(self, rows: abc.Sequence[Row]) -> torch.Tensor:
         """Feed every row's tokens, write their KV, and return the logits that were asked for, as the model gives them.

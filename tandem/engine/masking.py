@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -37,11 +38,21 @@ class Mask:
 
     def applied_to(self, logits: torch.Tensor) -> torch.Tensor:
         """`logits` `[rows, vocab]` with -inf wherever a token may not be chosen; a copy."""
-        rows = torch.from_numpy(self.rows).to(logits.device)
-        bits = torch.from_numpy(self.allowed).to(logits.device)[:, :, None] >> torch.arange(8, device=logits.device)
-        forbidden = (bits & 1).flatten(1) == 0
-        num_missing = logits.shape[1] - forbidden.shape[1]
-        if num_missing > 0:  # logits may be wider than the vocabulary, and padding is never a token
-            forbidden = torch.nn.functional.pad(forbidden, (0, num_missing), value=True)
-        masked = logits[rows].masked_fill_(forbidden[:, : logits.shape[1]], -torch.inf)
-        return logits.index_copy(0, rows, masked)
+        device, width = logits.device, logits.shape[1]
+        bits = torch.from_numpy(self.allowed[:, : -(-width // 8)]).to(device)
+        # Adding is many times as fast as filling where a mask says so, and adding 0 changes nothing.
+        added = _terms(logits.dtype, device).index_select(0, bits.flatten().int()).view(len(bits), -1)
+        if added.shape[1] < width:  # logits may be wider than the vocabulary, and padding is never a token
+            added = torch.nn.functional.pad(added, (0, width - added.shape[1]), value=-torch.inf)
+        added = added[:, :width]
+        if len(self.rows) == len(logits):
+            return logits + added
+        rows = torch.from_numpy(self.rows).to(device)
+        return logits.index_copy(0, rows, logits[rows] + added)
+
+
+@cache
+def _terms(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """What each value of a mask's byte adds to the logits of its eight tokens: 0 or -inf, `[256, 8]`."""
+    allowed = torch.arange(256)[:, None] >> torch.arange(8) & 1
+    return torch.where(allowed == 1, 0.0, -torch.inf).to(device, dtype)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from tandem.decoding.scored import Scored
+from tandem.decoding.values import Ids
 from tandem.decoding.warp import Candidates
 from tandem.energy.meter import EnergyMeter
-from tandem.engine.text import TextSequence
-from tandem.engine.tree_model import CachedSequence, Row, TreeModel
+from tandem.engine.tree_model import CachedSequence, Resident, Row, TreeModel
 
 
 class MeteredModel:
@@ -32,19 +33,29 @@ class MeteredModel:
         """As the model's."""
         self._model.close(sequence)
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
         """As the model's. Raises: OutOfKV."""
         self._meter.begin()
-        found = self._model.candidates(rows, width)
-        for row in rows:
-            self._num_read[id(row.sequence)] += len(row.token_ids)
+        found = self._model.candidates(rows, width, num_top)
+        self._note_read(rows)
         return found
+
+    def score(self, rows: Sequence[Row], next_ids: Ids, num_top: int) -> Scored:
+        """As the model's. Raises: OutOfKV."""
+        self._meter.begin()
+        scored = self._model.score(rows, next_ids, num_top)
+        self._note_read(rows)
+        return scored
 
     def check_integrity(self) -> None:
         """As the model's."""
         self._model.check_integrity()
 
-    def charge(self, texts: Sequence[TextSequence]) -> list[float] | None:
+    def _note_read(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._num_read[id(row.sequence)] += len(row.token_ids)
+
+    def charge(self, texts: Sequence[Resident]) -> list[float] | None:
         """Ends a pass over ``texts``: joules of each, or None where they are not measured (any more)."""
         num_read = [self._num_read[id(text.cache)] for text in texts]
         self._num_read.clear()

@@ -38,8 +38,10 @@ def top_candidates(
     host = torch.cat((values.double(), ids.double(), log_normaliser.double()), dim=1).cpu().numpy()
     top, top_ids = host[:, :width], host[:, values.shape[1] : values.shape[1] + width].astype(np.int64)
     if width < vocab_size:
-        # What is forbidden is nobody's candidate: which of it fills a row up means nothing.
-        tied = np.flatnonzero((host[:, width - 1] == host[:, width]) & (host[:, width] > -np.inf))
+        ties = host[:, width - 1] == host[:, width]
+        if mask is not None:  # what is forbidden is nobody's candidate: which of it fills a row up means nothing
+            ties &= host[:, width] > -np.inf
+        tied = np.flatnonzero(ties)
         if len(tied):
             at = torch.from_numpy(tied).to(logits.device)
             _take_lowest_ids(ranked[at] == values[at, width - 1 : width], tied, top, top_ids)

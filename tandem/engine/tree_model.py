@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tandem.decoding.adjusting import Adjustment
+from tandem.decoding.scored import Scored
 from tandem.decoding.values import Ids
 from tandem.decoding.warp import Candidates
 from tandem.matching import Bitmask
@@ -34,6 +35,19 @@ class CachedSequence(Protocol):
 
     def rollback(self, length: int) -> None:
         """Truncates the settled positions to ``length`` and drops every unsettled node."""
+        ...
+
+
+class Resident(Protocol):
+    """Whoever has a sequence in a model's KV pool, and can do without it for a while."""
+
+    @property
+    def cache(self) -> CachedSequence:
+        """The sequence."""
+        ...
+
+    def forget_kv(self) -> None:
+        """Gives up the KV; it is computed again when next needed."""
         ...
 
 
@@ -65,10 +79,21 @@ class TreeModel(Protocol):
         """Frees a sequence's KV. Safe to repeat."""
         ...
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
         """Runs one forward pass, and returns the ``width`` highest logits wherever the rows ask, in row order.
 
-        They are chosen once the rows' adjustments have been added, and what they do not allow has become -inf.
+        They are chosen once the rows' adjustments have been added, and what they do not allow has become -inf. With
+        ``num_top``, the so many most probable tokens of each place come along, as the model gives them.
+
+        Raises:
+            OutOfKV: no blocks are free; nothing was changed.
+        """
+        ...
+
+    def score(self, rows: Sequence[Row], next_ids: Ids, num_top: int) -> Scored:
+        """Runs one forward pass, and returns how probable ``next_ids`` ``[sum k]`` are wherever the rows ask.
+
+        With ``num_top``, the so many most probable tokens of each place come along.
 
         Raises:
             OutOfKV: no blocks are free; nothing was changed.

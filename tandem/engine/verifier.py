@@ -22,12 +22,14 @@ from tandem.decoding.values import (
     RoundTrace,
     StageTimings,
     TokenTree,
+    TopLogProbs,
 )
-from tandem.decoding.warp import Warps, unsharpened, warp
+from tandem.decoding.warp import Candidates, Warps, unsharpened, warp
 from tandem.energy.meter import EnergyMeter
 from tandem.engine.drafting import Growth, grow
 from tandem.engine.metered import MeteredModel
 from tandem.engine.residents import Residents
+from tandem.engine.scoring import Scorer
 from tandem.engine.text import TextSequence
 from tandem.engine.tree_model import TreeModel
 from tandem.errors import OutOfKV, RowFailed, TandemError
@@ -55,6 +57,10 @@ class Verifier:
         self.model = model
         self._metered = MeteredModel(model, meter) if meter is not None else None
         self._residents = Residents(self._metered or model, grammars)
+
+    def scorer(self) -> Scorer:
+        """Scores given texts with the same model and KV."""
+        return Scorer(self._residents, self._metered)
 
     def open(self, token_ids: Sequence[int], decoding: Decoding) -> VerifySequence:
         """Begins a text.
@@ -106,7 +112,8 @@ class Verifier:
             rows = [
                 text.feed_text_and_tree(tree.token_ids, tree.parents) for text, tree in zip(texts, trees, strict=True)
             ]
-            candidates = self._residents.candidates(rows, warps.width, texts)
+            num_top = max(text.decoding.num_top_log_probs for text in texts)
+            candidates = self._residents.candidates(rows, warps.width, texts, num_top)
         except OutOfKV as error:
             if len(works) == 1:
                 return [error]
@@ -144,8 +151,14 @@ class Verifier:
                 ),
                 draft_joules=item.proposal.draft_joules,
                 verify_joules=joules[index] if joules is not None else None,
+                top_log_probs=self._top(candidates, added.rows, item.text),
             )
         return [results[index] for index in range(len(works))]
+
+    @staticmethod
+    def _top(candidates: Candidates, rows: Sequence[int], text: VerifySequence) -> tuple[TopLogProbs, ...]:
+        count = text.decoding.num_top_log_probs
+        return candidates.top.at(rows, count) if count and candidates.top is not None else ()
 
     @staticmethod
     def _judge_one(item: _Work, finite: Flags, rounds: Rounds, index: int) -> Judged:
@@ -170,7 +183,7 @@ class Verifier:
         if not works:
             return []
         started = time.perf_counter()
-        growths = [Growth(item.text, item.method.drafting) for item in works]
+        growths = [Growth(item.text, item.method.drafting, item.text.decoding.num_top_log_probs) for item in works]
         try:
             grow(self._residents, growths)
         except OutOfKV as error:
@@ -200,6 +213,7 @@ class Verifier:
             trace=self._trace(drawn.tree, drawn.tree.draft_joint_log_probs) if traced else None,
             timings=timings,
             verify_joules=joules,
+            top_log_probs=drawn.top_log_probs,
         )
 
     @staticmethod

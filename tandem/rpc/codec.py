@@ -35,6 +35,7 @@ from tandem.decoding.values import (
 )
 from tandem.errors import InvalidArgument
 from tandem.rpc import PROTOCOL_VERSION
+from tandem.rpc.log_probs_codec import decode_top, encode_top
 from tandem.v1 import types_pb2 as pb
 
 MAX_OUTCOME_TOKENS = 64
@@ -173,6 +174,7 @@ def encode_decoding(value: Decoding) -> pb.Decoding:
         ignore_eos=value.ignore_eos,
         trace=value.trace,
         prompt_length=value.prompt_length,
+        num_top_log_probs=value.num_top_log_probs,
     )
 
 
@@ -183,7 +185,6 @@ def decode_decoding(message: pb.Decoding) -> Decoding:
         f"max_position is {message.max_position}; expected 1 to {MAX_TOKENS}",
     )
     _require(len(message.eos_token_ids) <= MAX_EOS_IDS, f"at most {MAX_EOS_IDS} eos_token_ids are accepted")
-    _require(not message.num_top_log_probs, "num_top_log_probs is not served by this version")
     _require(len(message.cache_salt) <= 64, "cache_salt must be at most 64 bytes")
     _require(
         0 <= message.prompt_length <= MAX_TOKENS,
@@ -197,6 +198,7 @@ def decode_decoding(message: pb.Decoding) -> Decoding:
         ignore_eos=message.ignore_eos,
         trace=message.trace,
         prompt_length=message.prompt_length,
+        num_top_log_probs=message.num_top_log_probs,
     )
 
 
@@ -377,6 +379,7 @@ def encode_outcome(value: Outcome) -> pb.Outcome:
         num_target_passes=value.num_target_passes,
         draft_joules=value.draft_joules,
         verify_joules=value.verify_joules,
+        top_log_probs=encode_top(value.top_log_probs),
     )
 
 
@@ -402,6 +405,7 @@ def decode_outcome(message: pb.Outcome) -> Outcome:
         verify_joules=check_joules(message.verify_joules, "verify_joules")
         if message.HasField("verify_joules")
         else None,
+        top_log_probs=decode_top(message.top_log_probs, count),
     )
 
 

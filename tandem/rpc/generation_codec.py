@@ -8,9 +8,10 @@ from typing import cast
 
 from tandem.decoding.constraint import KINDS
 from tandem.errors import InvalidArgument
-from tandem.generation import FinishReason, Options, Part, Round, Usage
+from tandem.generation import FinishReason, Options, Part, Round, Score, Usage
 from tandem.requests import constraint_of
 from tandem.rpc.codec import decode_outcome, encode_constraint
+from tandem.rpc.log_probs_codec import decode_scores, decode_top
 from tandem.v1 import generation_pb2 as pb
 
 FINISH_REASONS: Mapping[int, FinishReason] = {
@@ -51,6 +52,34 @@ def encode_request(prompt: str | Sequence[int], options: Options) -> pb.Generate
     return request
 
 
+def encode_score_request(prompt: str | Sequence[int], num_top_log_probs: int) -> pb.ScoreRequest:
+    """The request for the scores of a text. Whether its values can be served is the server's to say.
+
+    Raises:
+        InvalidArgument: a value that the message cannot even hold, by name.
+    """
+    request = pb.ScoreRequest()
+    with _named("prompt"):
+        if isinstance(prompt, str):
+            request.text = prompt
+        else:
+            request.token_ids.CopyFrom(pb.TokenIds(ids=[int(token) for token in prompt]))
+    with _named("num_top_log_probs"):
+        request.num_top_log_probs = num_top_log_probs
+    return request
+
+
+def decode_score(message: pb.ScoreResponse) -> Score:
+    """`Score` from a message.
+
+    Raises:
+        InvalidArgument: the scores are of another text than they say.
+    """
+    token_ids = tuple(message.token_ids)
+    scores = decode_scores(message.scores, len(token_ids))
+    return Score(token_ids, scores.log_probs, scores.ranks, scores.top_log_probs)
+
+
 @contextmanager
 def _named(name: str) -> Iterator[None]:
     try:
@@ -68,6 +97,7 @@ def decode_part(message: pb.TextPart) -> Part:
         text=message.text,
         log_probs=tuple(message.log_probs),
         rounds=tuple(Round.of(found.position, decode_outcome(found.outcome)) for found in message.rounds),
+        top_log_probs=decode_top(message.top_log_probs, len(message.token_ids)),
     )
 
 

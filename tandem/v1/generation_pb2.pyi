@@ -102,20 +102,22 @@ class SessionStarted(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ...) -> None: ...
 
 class TextPart(_message.Message):
-    __slots__ = ("position", "digest", "token_ids", "text", "log_probs", "rounds")
+    __slots__ = ("position", "digest", "token_ids", "text", "log_probs", "rounds", "top_log_probs")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    TOP_LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     position: int
     digest: bytes
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     text: str
     log_probs: _containers.RepeatedScalarFieldContainer[float]
     rounds: _containers.RepeatedCompositeFieldContainer[Round]
-    def __init__(self, position: _Optional[int] = ..., digest: _Optional[bytes] = ..., token_ids: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., log_probs: _Optional[_Iterable[float]] = ..., rounds: _Optional[_Iterable[_Union[Round, _Mapping]]] = ...) -> None: ...
+    top_log_probs: _containers.RepeatedCompositeFieldContainer[_types_pb2.TopLogProbs]
+    def __init__(self, position: _Optional[int] = ..., digest: _Optional[bytes] = ..., token_ids: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., log_probs: _Optional[_Iterable[float]] = ..., rounds: _Optional[_Iterable[_Union[Round, _Mapping]]] = ..., top_log_probs: _Optional[_Iterable[_Union[_types_pb2.TopLogProbs, _Mapping]]] = ...) -> None: ...
 
 class Round(_message.Message):
     __slots__ = ("position", "outcome")
@@ -230,3 +232,21 @@ class KvReference(_message.Message):
     position: int
     epoch: int
     def __init__(self, role: _Optional[str] = ..., address: _Optional[str] = ..., position: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class ScoreRequest(_message.Message):
+    __slots__ = ("text", "token_ids", "num_top_log_probs")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    NUM_TOP_LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    token_ids: TokenIds
+    num_top_log_probs: int
+    def __init__(self, text: _Optional[str] = ..., token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., num_top_log_probs: _Optional[int] = ...) -> None: ...
+
+class ScoreResponse(_message.Message):
+    __slots__ = ("token_ids", "scores")
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    scores: _types_pb2.TextScores
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., scores: _Optional[_Union[_types_pb2.TextScores, _Mapping]] = ...) -> None: ...

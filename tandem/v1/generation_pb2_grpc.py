@@ -61,6 +61,11 @@ class GenerationServiceStub:
                 request_serializer=tandem_dot_v1_dot_generation__pb2.GetSessionRequest.SerializeToString,
                 response_deserializer=tandem_dot_v1_dot_generation__pb2.GetSessionResponse.FromString,
                 _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/tandem.v1.GenerationService/Score',
+                request_serializer=tandem_dot_v1_dot_generation__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=tandem_dot_v1_dot_generation__pb2.ScoreResponse.FromString,
+                _registered_method=True)
 
 
 class GenerationServiceServicer:
@@ -107,6 +112,14 @@ class GenerationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Score(self, request, context):
+        """Tells how probable a given text is under the target. Nothing is generated and no session begins. INVALID_ARGUMENT,
+        RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL: as Generate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GenerationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -134,6 +147,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.GetSession,
                     request_deserializer=tandem_dot_v1_dot_generation__pb2.GetSessionRequest.FromString,
                     response_serializer=tandem_dot_v1_dot_generation__pb2.GetSessionResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=tandem_dot_v1_dot_generation__pb2.ScoreRequest.FromString,
+                    response_serializer=tandem_dot_v1_dot_generation__pb2.ScoreResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -272,6 +290,33 @@ class GenerationService:
             '/tandem.v1.GenerationService/GetSession',
             tandem_dot_v1_dot_generation__pb2.GetSessionRequest.SerializeToString,
             tandem_dot_v1_dot_generation__pb2.GetSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.v1.GenerationService/Score',
+            tandem_dot_v1_dot_generation__pb2.ScoreRequest.SerializeToString,
+            tandem_dot_v1_dot_generation__pb2.ScoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

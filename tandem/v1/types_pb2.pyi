@@ -141,7 +141,7 @@ class DraftDistribution(_message.Message):
     def __init__(self, node: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("token_ids", "num_accepted", "num_drafted", "log_probs", "next_digest", "trace", "timings", "proposal_digest", "num_target_passes", "draft_joules", "verify_joules")
+    __slots__ = ("token_ids", "num_accepted", "num_drafted", "log_probs", "next_digest", "trace", "timings", "proposal_digest", "num_target_passes", "draft_joules", "verify_joules", "top_log_probs")
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     NUM_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     NUM_DRAFTED_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +153,7 @@ class Outcome(_message.Message):
     NUM_TARGET_PASSES_FIELD_NUMBER: _ClassVar[int]
     DRAFT_JOULES_FIELD_NUMBER: _ClassVar[int]
     VERIFY_JOULES_FIELD_NUMBER: _ClassVar[int]
+    TOP_LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     num_accepted: int
     num_drafted: int
@@ -164,7 +165,26 @@ class Outcome(_message.Message):
     num_target_passes: int
     draft_joules: float
     verify_joules: float
-    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., num_accepted: _Optional[int] = ..., num_drafted: _Optional[int] = ..., log_probs: _Optional[_Iterable[float]] = ..., next_digest: _Optional[bytes] = ..., trace: _Optional[_Union[RoundTrace, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., proposal_digest: _Optional[bytes] = ..., num_target_passes: _Optional[int] = ..., draft_joules: _Optional[float] = ..., verify_joules: _Optional[float] = ...) -> None: ...
+    top_log_probs: _containers.RepeatedCompositeFieldContainer[TopLogProbs]
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., num_accepted: _Optional[int] = ..., num_drafted: _Optional[int] = ..., log_probs: _Optional[_Iterable[float]] = ..., next_digest: _Optional[bytes] = ..., trace: _Optional[_Union[RoundTrace, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., proposal_digest: _Optional[bytes] = ..., num_target_passes: _Optional[int] = ..., draft_joules: _Optional[float] = ..., verify_joules: _Optional[float] = ..., top_log_probs: _Optional[_Iterable[_Union[TopLogProbs, _Mapping]]] = ...) -> None: ...
+
+class TopLogProbs(_message.Message):
+    __slots__ = ("token_ids", "log_probs")
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    log_probs: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., log_probs: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class TextScores(_message.Message):
+    __slots__ = ("log_probs", "ranks", "top_log_probs")
+    LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
+    RANKS_FIELD_NUMBER: _ClassVar[int]
+    TOP_LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
+    log_probs: _containers.RepeatedScalarFieldContainer[float]
+    ranks: _containers.RepeatedScalarFieldContainer[int]
+    top_log_probs: _containers.RepeatedCompositeFieldContainer[TopLogProbs]
+    def __init__(self, log_probs: _Optional[_Iterable[float]] = ..., ranks: _Optional[_Iterable[int]] = ..., top_log_probs: _Optional[_Iterable[_Union[TopLogProbs, _Mapping]]] = ...) -> None: ...
 
 class RoundTrace(_message.Message):
     __slots__ = ("token_ids", "parents", "draft_joint_log_probs", "target_joint_log_probs")

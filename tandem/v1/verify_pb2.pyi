@@ -144,3 +144,17 @@ class DecodedRound(_message.Message):
     name: _types_pb2.RoundName
     outcome: _types_pb2.Outcome
     def __init__(self, name: _Optional[_Union[_types_pb2.RoundName, _Mapping]] = ..., outcome: _Optional[_Union[_types_pb2.Outcome, _Mapping]] = ...) -> None: ...
+
+class VerifyServiceScoreRequest(_message.Message):
+    __slots__ = ("token_ids", "num_top_log_probs")
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    NUM_TOP_LOG_PROBS_FIELD_NUMBER: _ClassVar[int]
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    num_top_log_probs: int
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., num_top_log_probs: _Optional[int] = ...) -> None: ...
+
+class VerifyServiceScoreResponse(_message.Message):
+    __slots__ = ("scores",)
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    scores: _types_pb2.TextScores
+    def __init__(self, scores: _Optional[_Union[_types_pb2.TextScores, _Mapping]] = ...) -> None: ...

@@ -51,6 +51,11 @@ class VerifyServiceStub:
                 request_serializer=tandem_dot_v1_dot_verify__pb2.DecodeRequest.SerializeToString,
                 response_deserializer=tandem_dot_v1_dot_verify__pb2.DecodeResponse.FromString,
                 _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/tandem.v1.VerifyService/Score',
+                request_serializer=tandem_dot_v1_dot_verify__pb2.VerifyServiceScoreRequest.SerializeToString,
+                response_deserializer=tandem_dot_v1_dot_verify__pb2.VerifyServiceScoreResponse.FromString,
+                _registered_method=True)
 
 
 class VerifyServiceServicer:
@@ -84,6 +89,16 @@ class VerifyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Score(self, request, context):
+        """Scores a given text, a chunk of it at a time between the passes that judge: no round waits for more than one chunk.
+        Safe to repeat; work stops when the caller goes or its deadline passes. INVALID_ARGUMENT: a bound is broken, or the
+        text is longer than the model holds. RESOURCE_EXHAUSTED: too many texts wait, or there is no room for its KV.
+        UNAVAILABLE: loading or draining; ask another replica. INTERNAL: the model's logits are not finite for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VerifyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -101,6 +116,11 @@ def add_VerifyServiceServicer_to_server(servicer, server):
                     servicer.Decode,
                     request_deserializer=tandem_dot_v1_dot_verify__pb2.DecodeRequest.FromString,
                     response_serializer=tandem_dot_v1_dot_verify__pb2.DecodeResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=tandem_dot_v1_dot_verify__pb2.VerifyServiceScoreRequest.FromString,
+                    response_serializer=tandem_dot_v1_dot_verify__pb2.VerifyServiceScoreResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -185,6 +205,33 @@ class VerifyService:
             '/tandem.v1.VerifyService/Decode',
             tandem_dot_v1_dot_verify__pb2.DecodeRequest.SerializeToString,
             tandem_dot_v1_dot_verify__pb2.DecodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.v1.VerifyService/Score',
+            tandem_dot_v1_dot_verify__pb2.VerifyServiceScoreRequest.SerializeToString,
+            tandem_dot_v1_dot_verify__pb2.VerifyServiceScoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

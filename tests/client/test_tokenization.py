@@ -66,6 +66,17 @@ def test_what_has_been_returned_depends_on_the_tokens_alone(tokenizer: Tokenizer
     assert "".join([in_steps.push([token]) for token in token_ids]) == at_once.push(token_ids)
 
 
+@given(token_ids=st.lists(st.integers(0, 319), max_size=40), token_id=st.integers(0, 319))
+def test_a_look_ahead_says_what_would_be_returned_and_changes_nothing(
+    tokenizer: Tokenizer, token_ids: list[int], token_id: int
+) -> None:
+    looked, plain = tokenizer.stream([5]), tokenizer.stream([5])
+    for token in token_ids:
+        ahead = looked.peek(token)
+        looked.peek(token_id)
+        assert ahead == looked.push([token]) == plain.push([token])
+
+
 def test_a_stream_can_begin_after_a_context(tokenizer: Tokenizer) -> None:
     context, rest = tokenizer.encode("select name, age"), tokenizer.encode(" from people")
     stream = tokenizer.stream(context)

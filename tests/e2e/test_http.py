@@ -194,7 +194,7 @@ def test_errors_are_the_clients_exceptions(api: OpenAI, model: str) -> None:
         ({"presence_penalty": 2.5}, "presence_penalty"),
         ({"extra_body": {"repetition_penalty": 1.1}}, "repetition_penalty"),
         ({"suffix": "x"}, "suffix"),
-        ({"logprobs": 5}, "logprobs"),
+        ({"logprobs": 21}, "logprobs"),
         ({"temperature": 11}, "temperature"),
         ({"extra_body": {"beam": 4}}, "beam"),
     ):

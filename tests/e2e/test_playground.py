@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tandem import Client
 from tandem.generation import Options
@@ -102,6 +102,17 @@ def long_seed(stack: Up) -> int:
             seed for seed in range(100) if len(client.generate(PROMPT, seed=seed, **asked).token_ids) == NUM_TOKENS
         )
         return next(found)
+
+
+def test_comments_that_keep_a_stream_alive_are_passed_over(visit: Visit, client: Client) -> None:
+    def with_comments(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("data: ", ": keep-alive\n\ndata: "))
+
+    visit.page.route("**/playground/generate", with_comments)
+    visit.run(prompt=PROMPT, seed=1, max_tokens=24)
+    assert visit.finished() == client.generate(PROMPT, seed=1, max_tokens=24, method="mtad").text
+    assert [url for url in visit.requests if url.endswith("/playground/resume")] == []
 
 
 def test_a_generation_shows_where_every_token_comes_from(visit: Visit, client: Client, long_seed: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -62,20 +61,6 @@ def test_the_python_examples_run(stack: Up, capsys: pytest.CaptureFixture[str], 
     assert len(examples) == 2
     exec(compile(here(examples[number], stack), "README.md", "exec"), {})
     assert capsys.readouterr().out.strip()
-
-
-def test_the_curl_commands_answer(stack: Up) -> None:
-    calls = commands("curl")
-    assert len(calls) == 3
-    for call in calls:
-        done = subprocess.run([here(word, stack) for word in call], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        assert "error" not in done.stdout
-        if "-sN" in call:
-            assert done.stdout.endswith("data: [DONE]\n\n")
-            assert '"method":"autoregressive"' in done.stdout
-        else:
-            assert json.loads(done.stdout)["object"] in ("text_completion", "list")
 
 
 @pytest.mark.parametrize("service", ["verify_service", "draft_service", "orchestrator"])

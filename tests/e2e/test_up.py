@@ -29,7 +29,8 @@ PROMPT = "select name"
 @pytest.fixture(scope="module")
 def stack_to_break(tiny_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     target, draft = tiny_pair
-    arguments = ("--target", str(target), "--draft", str(draft), "--orchestrators", "2", "--method", "mmtad")
+    config = json.dumps({"method": "mmtad", "model": str(draft), "num_speculative_tokens": 3})
+    arguments = ("--target", str(target), "--speculative-config", config, "--orchestrators", "2")
     with running(tmp_path_factory.mktemp("stack_to_break"), *arguments) as up:
         yield up
 
@@ -181,6 +182,9 @@ def test_models_with_different_tokenizers_are_refused(tiny_pair: tuple[Path, Pat
     [
         (("--target", "/no/such/folder"), "/no/such/folder"),
         (("--drafts", "0"), "drafts"),
+        (("--speculative-config", '{"method": "magic"}'), "magic"),
+        (("--speculative-config", '{"num_speculative_tokens": 33}'), "draft_length is 33"),
+        (("--speculative-config", '{"method": "mtad"}', "--method", "mtad"), "--method and the method"),
         (("--port", "70000"), "port"),
         (("--ready-file", "/no/such/folder/ready.json"), "/no/such/folder/ready.json"),
     ],

@@ -95,6 +95,22 @@ def test_shares_add_up_to_what_was_counted_while_there_was_work() -> None:
     assert (draft_meter.total_joules(), verify_meter.total_joules()) == (draft_counter.count, verify_counter.count)
 
 
+def test_nobody_pays_for_what_is_scored_between_rounds() -> None:
+    counter = HandCounter()
+    meter = EnergyMeter(counter)
+    verifier = Verifier(BurningModel(TARGET, counter, JOULES), meter)
+    scorer = verifier.scorer()
+    [decoding] = decodings(["autoregressive"])
+    sequence, text = verifier.open([3, 5], decoding), scorer.open([1 + token % 11 for token in range(41)], 0)
+    for number in range(4):
+        [outcome] = verifier.judge([(sequence, None)])
+        assert isinstance(outcome, Outcome)
+        assert outcome.verify_joules == JOULES * (1 if number else 2)
+        assert scorer.advance([(text, 10)]) == [None]
+    assert text.finished
+    assert meter.charged_joules() == JOULES * (5 + 40)
+
+
 def test_nobody_pays_for_rest() -> None:
     counter = HandCounter()
     meter = EnergyMeter(counter)

@@ -211,9 +211,9 @@ class RecordingModel(TabularModel):
         super().__init__(logits)
         self.row_sizes: list[int] = []
 
-    def candidates(self, rows, width):  # type: ignore[no-untyped-def]
+    def candidates(self, rows, width, num_top=0):  # type: ignore[no-untyped-def]
         self.row_sizes += [len(row.token_ids) for row in rows]
-        return super().candidates(rows, width)
+        return super().candidates(rows, width, num_top)
 
 
 def test_drafting_again_for_the_same_text_drafts_the_same() -> None:

@@ -66,7 +66,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"constraint": types_pb2.Constraint()}, "a constraint is empty"),
     ({"constraint": types_pb2.Constraint(regex="(a")}, "the regex cannot be served"),
     ({"constraint": types_pb2.Constraint(regex="a"), "ignore_eos": True}, "ignore_eos"),
-    ({"num_top_log_probs": 3}, "num_top_log_probs"),
+    ({"num_top_log_probs": -1}, "num_top_log_probs is -1"),
+    ({"num_top_log_probs": 21}, "num_top_log_probs is 21"),
+    ({"num_top_log_probs": 20, "max_tokens": 1_000_000}, "num_top_log_probs is 20, of 1000000 tokens"),
     ({"cache_salt": b"salt"}, "cache_salt"),
 ]
 

@@ -59,7 +59,7 @@ async def test_a_vanished_client_pauses_its_session_and_another_orchestrator_tak
     here = await stage.orchestrator([verify], [draft], resume_ttl=100)
     there = await stage.orchestrator([verify], [draft])
     whole = (await there.text(max_tokens=40)).text
-    session_id, parts = await leave_after(here, 3, max_tokens=40)
+    session_id, parts = await leave_after(here, 3, max_tokens=40, num_top_log_probs=2)
     await until(lambda: session_id in draft.closed)
     client = redis.from_url(stage.redis_url)
     await asyncio.sleep(0.1)
@@ -100,6 +100,20 @@ async def test_a_session_taken_up_elsewhere_keeps_the_sums_of_its_energy(stage: 
     assert usage.verify_joules == 2.0 * usage.num_spec_steps
 
 
+async def test_a_resumed_stream_has_the_log_probabilities_of_what_was_committed_before(stage: Stage) -> None:
+    verify, draft = await stage.verify(), await stage.draft()
+    served = await stage.orchestrator([verify], [draft])
+    whole = await served.text(num_top_log_probs=3)
+    tops = [top for part in whole.parts for top in part.top_log_probs]
+    assert [list(top.token_ids) for top in tops] == [[token, token + 1, token + 2] for token in SCRIPT[:20]]
+    for num_tokens in (0, 1, 7, 20):
+        rest = await served.resume(whole.started.session_id, *after(num_tokens))
+        assert [top for part in rest.parts for top in part.top_log_probs] == tops[num_tokens:]
+    plain = await served.text()
+    rest = await served.resume(plain.started.session_id, *after(7))
+    assert not any(part.top_log_probs for part in (*plain.parts, *rest.parts))
+
+
 async def test_every_position_resumes_with_just_the_text_that_is_missing(stage: Stage) -> None:
     # Tokens of bytes within characters, and text that is held back for a stop string.
     script = [token for token in range(2, 258) if token % 3]
@@ -133,17 +147,18 @@ async def test_what_the_store_lost_is_restored_from_the_client(stage: Stage) -> 
     verify = await stage.verify()
     verify.round_seconds = 0.02
     served = await stage.orchestrator([verify])
-    session_id, parts = await leave_after(served, 10)
+    session_id, parts = await leave_after(served, 10, num_top_log_probs=2)
     await until(lambda: session_id in verify.closed)
     await asyncio.sleep(0.05)
     # The store falls back to what it had after four tokens.
     client = redis.from_url(stage.redis_url)
-    record, tokens, log_probs, rounds, *_ = keys_of(session_id)
+    record, tokens, log_probs, rounds, _, _, tops = keys_of(session_id)
     position, digest = after(4)
     await client.hset(record, mapping={"position": position, "digest": digest})
     await client.set(tokens, (await client.get(tokens))[: 4 * position], keepttl=True)
     await client.set(log_probs, (await client.get(log_probs))[: 8 * 4], keepttl=True)
     await client.set(rounds, (await client.get(rounds))[: 24 * 4], keepttl=True)
+    await client.set(tops, (await client.get(tops))[: (1 + 2 * 12) * 4], keepttl=True)
     await client.aclose()
     position, digest = after(len(parts))
     other = (*PROMPT, *SCRIPT[1 : len(parts) + 1])
@@ -155,6 +170,10 @@ async def test_what_the_store_lost_is_restored_from_the_client(stage: Stage) -> 
     rest = await served.resume(session_id, position, digest, (*PROMPT, *SCRIPT[: len(parts)]))
     assert rest.token_ids == SCRIPT[len(parts) : 20]
     assert rest.finished.usage.completion_tokens == 20
+    # What the client restored is known without its log-probabilities; what came before and after has them.
+    assert all(len(part.top_log_probs) == len(part.token_ids) for part in rest.parts)
+    everything = await served.resume(session_id, *after(0))
+    assert everything.parts[0].log_probs == everything.parts[0].top_log_probs == []
 
 
 async def test_a_store_that_comes_back_empty_is_written_anew_while_the_text_goes_on(

@@ -95,7 +95,8 @@ def test_what_adjusts_logits_is_kept_and_records_from_before_it_was_served_are_r
     adjusted = replace(setup, decoding=replace(setup.decoding, sampling=sampling, prompt_length=3))
     assert load_setup(dump_setup(adjusted).encode()) == adjusted
     former = json.loads(dump_setup(setup))
-    del former["decoding"]["prompt_length"]
+    for name in ("prompt_length", "num_top_log_probs"):
+        del former["decoding"][name]
     for name in ("presence_penalty", "frequency_penalty", "logit_bias", "constraint"):
         del former["decoding"]["sampling"][name]
     assert load_setup(json.dumps(former).encode()) == setup
@@ -120,6 +121,39 @@ async def test_commits_append_and_are_counted(store: SessionStore) -> None:
     usage = found.usage().usage(0, 0)
     assert (usage.completion_tokens, usage.num_spec_steps, usage.num_accepted_draft_tokens) == (4, 2, 2)
     assert usage.output_negative_log_likelihood == 3.5
+
+
+async def test_the_most_probable_tokens_are_kept_where_they_are_asked_for(
+    store: SessionStore, raw: redis.Redis
+) -> None:
+    asked = new_record()
+    decoding = replace(asked.setup.decoding, num_top_log_probs=2)
+    asked = replace(asked, setup=replace(asked.setup, decoding=decoding))
+    await store.create(asked)
+    tops = (((10, -0.5), (0, -math.inf)), ((4_294_967_295, -1e-300), (2, -3.25)), ())
+    outcome = replace(outcome_after(PROMPT, (10, 0, 4)), top_log_probs=tops)
+    assert (await store.commit(name_of(asked, PROMPT), outcome)).kind == "ok"
+    assert (await store.commit(name_of(asked, PROMPT), outcome)).kind == "duplicate"
+    found = await store.read(asked.session_id)
+    assert found.top_log_probs == tops
+    assert all(seconds > 0 for seconds in await expiries(raw, asked.session_id))
+    *_, key = keys_of(asked.session_id)
+    await store.delete(asked.session_id)
+    await store.restore(found)
+    assert (await store.read(asked.session_id)).top_log_probs == tops
+    assert await raw.ttl(key) > 0
+    # An orchestrator that does not know the key appends to the others only.
+    await raw.set(key, (await raw.get(key))[:25], keepttl=True)
+    assert (await store.read(asked.session_id)).top_log_probs == ((), (), ())
+
+
+async def test_nothing_is_written_of_them_otherwise(store: SessionStore, raw: redis.Redis) -> None:
+    record = new_record()
+    await store.create(record)
+    await store.commit(name_of(record, PROMPT), outcome_after(PROMPT, (9,)))
+    *_, key = keys_of(record.session_id)
+    assert not await raw.exists(key)
+    assert (await store.read(record.session_id)).top_log_probs == ()
 
 
 async def test_a_repeated_commit_is_answered_with_what_was_stored(store: SessionStore) -> None:

@@ -61,6 +61,7 @@ decodings = st.builds(
     ignore_eos=st.booleans(),
     trace=st.booleans(),
     prompt_length=st.integers(0, 1 << 20),
+    num_top_log_probs=st.integers(0, 20),
 )
 fences = st.builds(Fence, st.integers(1, 2**64 - 1), st.binary(min_size=8, max_size=32))
 names = st.builds(
@@ -82,6 +83,9 @@ def traces(draw: st.DrawFn) -> RoundTrace:
     return RoundTrace(draw(tokens), tuple(range(-1, count - 1)), draw(some), draw(some))
 
 
+tops = st.lists(st.tuples(ids, floats), max_size=20).map(tuple)
+
+
 @st.composite
 def outcomes(draw: st.DrawFn) -> Outcome:
     tokens = draw(st.lists(ids, max_size=64))
@@ -97,6 +101,7 @@ def outcomes(draw: st.DrawFn) -> Outcome:
         timings=draw(timings),
         draft_joules=draw(joules),
         verify_joules=draw(joules),
+        top_log_probs=draw(st.just(()) | st.tuples(*[tops] * len(tokens))),
     )
 
 

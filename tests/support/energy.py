@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tandem.decoding.values import Floats
+from tandem.decoding.scored import Scored
+from tandem.decoding.values import Floats, Ids
 from tandem.decoding.warp import Candidates
 from tandem.energy.counter import NotMeasured, Source
 from tandem.engine.tree_model import Row
@@ -43,10 +44,15 @@ class BurningModel(TabularModel):
         self._counter = counter
         self._joules_per_token = joules_per_token
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
-        found = super().candidates(rows, width)
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
+        found = super().candidates(rows, width, num_top)
         self._counter.count += self._joules_per_token * sum(len(row.token_ids) for row in rows)
         return found
+
+    def score(self, rows: Sequence[Row], next_ids: Ids, num_top: int) -> Scored:
+        scored = super().score(rows, next_ids, num_top)
+        self._counter.count += self._joules_per_token * sum(len(row.token_ids) for row in rows)
+        return scored
 
 
 class PowercapTree:

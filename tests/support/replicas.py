@@ -13,9 +13,20 @@ import grpc.aio
 
 from tandem.decoding.methods import METHODS
 from tandem.decoding.rng import DRAWING_VERSION
-from tandem.decoding.values import Decoding, Fence, Outcome, RoundName, RoundTrace, RunningDigest
+from tandem.decoding.values import (
+    Decoding,
+    Fence,
+    Outcome,
+    RoundName,
+    RoundTrace,
+    RunningDigest,
+    TextScores,
+    TopLogProbs,
+)
 from tandem.errors import TandemError
 from tandem.rpc import codec
+from tandem.rpc.log_probs_codec import encode_scores
+from tandem.rpc.server import SERVER_OPTIONS
 from tandem.rpc.status import refusal_of
 from tandem.v1 import draft_pb2, draft_pb2_grpc, types_pb2, verify_pb2, verify_pb2_grpc
 
@@ -77,12 +88,14 @@ class Replica:
         self.silent = False
         self.joules: tuple[float | None, float | None] = (None, None)
         """Of drafting and of verifying, in each round."""
+        self.unlikely = False
+        """No token is among the most probable ones that are told with it."""
         self.before_round: Callable[[int], None] = lambda number: None
         self._server: grpc.aio.Server | None = None
         self._streams: set[asyncio.Task[Any]] = set()
 
     async def start(self, port: int = 0) -> None:
-        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self.register(self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
         await self._server.start()
@@ -168,8 +181,7 @@ class Replica:
                 run.moved.clear()
                 await run.moved.wait()
                 continue
-            if self.round_seconds:
-                await asyncio.sleep(self.round_seconds)
+            await self.pause(run)
             self.before_round(self.num_rounds)
             digest = RunningDigest(run.token_ids)
             name = RoundName(run.session_id, run.fence, len(run.token_ids), digest.value)
@@ -182,6 +194,11 @@ class Replica:
             number += 1
             if run.decoding.end_index(outcome.token_ids) is not None:
                 break
+
+    async def pause(self, run: Run) -> None:
+        """What a round takes."""
+        if self.round_seconds:
+            await asyncio.sleep(self.round_seconds)
 
     def made(self, run: Run, count: int, num_drafted: int) -> Outcome:
         text = list(run.token_ids)
@@ -202,6 +219,16 @@ class Replica:
             trace=trace,
             draft_joules=draft_joules if num_drafted else None,
             verify_joules=verify_joules,
+            top_log_probs=self.tops(tokens, log_probs, run.decoding.num_top_log_probs),
+        )
+
+    def tops(self, tokens: Sequence[int], log_probs: Sequence[float], count: int) -> tuple[TopLogProbs, ...]:
+        """The ids from each token's own on (or from the next one on), each less probable than the one before."""
+        places = range(1, 1 + count) if self.unlikely else range(count)
+        return tuple(
+            tuple((token + at, log_prob - 0.5 * at) for at in places)
+            for token, log_prob in zip(tokens, log_probs, strict=True)
+            if count
         )
 
     def judged(self, name: RoundName, outcome: Outcome) -> Any:
@@ -238,6 +265,32 @@ class ScriptedVerify(Replica, verify_pb2_grpc.VerifyServiceServicer):
     """Decodes alone, a token an outcome."""
 
     role = "verify"
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.scored: list[verify_pb2.VerifyServiceScoreRequest] = []
+        self.score_refusal: tuple[grpc.StatusCode, str] | None = None
+        self.score_seconds = 0.0
+        self.scores_left = 0
+        """How many callers went away before they were answered."""
+
+    async def Score(self, request: verify_pb2.VerifyServiceScoreRequest, context: Any) -> Any:
+        self.scored.append(request)
+        if self.score_refusal is not None:
+            await context.abort(*self.score_refusal)
+        try:
+            await asyncio.sleep(self.score_seconds)
+        except asyncio.CancelledError:
+            self.scores_left += 1
+            raise
+        tokens = request.token_ids[1:]
+        log_probs = tuple(-0.5 - 0.25 * (index % 5) for index in range(len(tokens)))
+        scores = TextScores(
+            log_probs,
+            (2 if self.unlikely else 1,) * len(tokens),
+            self.tops(tokens, log_probs, request.num_top_log_probs),
+        )
+        return verify_pb2.VerifyServiceScoreResponse(scores=encode_scores(scores))
 
     def register(self, server: grpc.aio.Server) -> None:
         verify_pb2_grpc.add_VerifyServiceServicer_to_server(self, server)

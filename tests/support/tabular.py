@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from tandem.decoding.most_probable import MostProbable
+from tandem.decoding.scored import Scored
 from tandem.decoding.values import Floats, Ids
 from tandem.decoding.warp import Candidates
 from tandem.engine.tree_model import Row
@@ -82,7 +85,30 @@ class TabularModel:
         """Slots in use."""
         return sum(sequence.length + sequence.num_unsettled for sequence in self.open_sequences.values())
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
+        last_but_one, last = self._read(rows)
+        found = self._candidates(rows, width, last_but_one, last)
+        if not num_top:
+            return found
+        with np.errstate(invalid="ignore"):
+            log_probs = self._sorted[last_but_one, last] - found.log_normaliser[:, None]
+        return replace(found, top=MostProbable(self._ids[last_but_one, last, :num_top], log_probs[:, :num_top]))
+
+    def score(self, rows: Sequence[Row], next_ids: Ids, num_top: int) -> Scored:
+        last_but_one, last = self._read(rows)
+        normaliser, chosen = self._log_normaliser[last_but_one, last], self._logits[last_but_one, last, next_ids]
+        order = self._ids[last_but_one, last]
+        top = None
+        with np.errstate(invalid="ignore"):
+            if num_top:
+                top = MostProbable(
+                    order[:, :num_top], (self._sorted[last_but_one, last] - normaliser[:, None])[:, :num_top]
+                )
+            log_probs = chosen - normaliser
+        return Scored(log_probs, 1 + np.argmax(order == next_ids[:, None], axis=1), np.isfinite(normaliser), top)
+
+    def _read(self, rows: Sequence[Row]) -> tuple[Ids, Ids]:
+        """Takes in the rows, and gives the last two tokens at each place that they ask for."""
         wanted = sum(len(row.token_ids) for row in rows)
         if self.capacity is not None and self.num_held + wanted > self.capacity:
             raise OutOfKV(f"{self.num_held} of {self.capacity} slots are held, {wanted} are wanted")
@@ -94,6 +120,9 @@ class TabularModel:
             assert isinstance(sequence, TabularSequence)
             contexts += sequence.read(row.token_ids.tolist(), row.parents.tolist(), row.logits_at.tolist())
         last_but_one, last = np.array(contexts, np.int64).reshape(-1, 2).T
+        return last_but_one, last
+
+    def _candidates(self, rows: Sequence[Row], width: int, last_but_one: Ids, last: Ids) -> Candidates:
         if any(row.adjustment is not None or row.allowed is not None for row in rows):
             return self._adjusted(rows, width, last_but_one, last)
         return Candidates(

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 import grpc.aio
+import numpy as np
 import pytest
 
 from tandem.decoding.methods import METHODS
@@ -15,7 +16,7 @@ from tandem.decoding.values import Decoding, Fence, RunningDigest
 from tandem.rpc.codec import encode_decoding, encode_fence
 from tandem.v1 import types_pb2, verify_pb2, verify_pb2_grpc
 from tests.support.judging import draft, judging
-from tests.support.model_services import PATIENCE, PROMPT, Running, decoding, fence, text_alone, verify_replica
+from tests.support.model_services import PATIENCE, PROMPT, TARGET, Running, decoding, fence, text_alone, verify_replica
 
 ALONE = decoding("autoregressive")
 
@@ -195,3 +196,24 @@ async def test_bad_input_is_refused_and_others_decode_on(client: DecodeClient) -
     assert (refused.session_id, refused.code) == ("bad", grpc.StatusCode.INVALID_ARGUMENT.value[0])
     await client.open(PROMPT, ALONE)
     assert (await client.text(PROMPT, 20))[len(PROMPT) : 20] == text_alone(ALONE)[: 20 - len(PROMPT)]
+
+
+@pytest.mark.parametrize("method", ["autoregressive", "mtjd", "mtad"])
+@pytest.mark.parametrize("trace", [False, True])
+async def test_the_most_probable_tokens_come_with_each_token_gathered_or_traced(
+    client: DecodeClient, method: str, trace: bool
+) -> None:
+    decode = decoding(method, max_position=40, num_top_log_probs=2, trace=trace)
+    await client.open(PROMPT, decode)
+    text, tops = list(PROMPT), list[types_pb2.TopLogProbs]()
+    while len(text) < 40:
+        outcome = (await client.decoded()).outcome
+        text += outcome.token_ids
+        tops += outcome.top_log_probs
+        await client.commit(len(text))
+    assert len(tops) == len(text) - len(PROMPT)
+    for place, top in enumerate(tops, len(PROMPT)):
+        logits = TARGET[text[place - 2], text[place - 1]]
+        best = np.argsort(-logits, kind="stable")[:2]
+        assert list(top.token_ids) == best.tolist()
+        assert list(top.log_probs) == pytest.approx((logits[best] - np.logaddexp.reduce(logits)).tolist())

@@ -136,10 +136,10 @@ async def test_draining_finishes_the_round_then_ends_the_stream() -> None:
 class _Breaking(TabularModel):
     """Raises what nobody expects, for any text that holds token 7."""
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
         if any(7 in row.token_ids.tolist() for row in rows):
             raise ZeroDivisionError("a defect")
-        return super().candidates(rows, width)
+        return super().candidates(rows, width, num_top)
 
 
 async def test_a_pass_that_breaks_fails_its_sessions_and_the_next_pass_is_sound() -> None:

@@ -52,6 +52,7 @@ async function* events(path, body, signal) {
       const blocks = (pending + value).split("\n\n");
       pending = blocks.pop();
       for (const block of blocks) {
+        if (block.startsWith(":")) continue; // a comment: the server is there, and has nothing to tell
         const event = JSON.parse(block.replace(/^data: /, ""));
         if (event.error) throw new Refused(event.error);
         yield event;

@@ -9,7 +9,7 @@ from orchestrator.openai.answers import ErrorObject, Usage
 from orchestrator.openai.bodies import Sampled, Speculative
 from orchestrator.openai.chat_body import ChatCompletionRequest
 from orchestrator.openai.completion_body import CompletionRequest
-from orchestrator.openai.openapi import document
+from orchestrator.openai.openapi import AGAIN, FAILURES, document
 
 GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "http.md").read_text()
 
@@ -50,3 +50,22 @@ def test_every_reference_of_the_openapi_document_leads_somewhere() -> None:
     references = set(re.findall(r"#/components/schemas/(\w+)", str(found)))
     assert references
     assert references <= set(found["components"]["schemas"])
+
+
+def test_the_failures_of_the_openapi_document_are_the_guides() -> None:
+    (table,) = re.findall(r"^## Errors\n(.*)\Z", GUIDE, re.MULTILINE | re.DOTALL)
+    told = {int(status): when for status, when in re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE)}
+    del told[405]  # another verb is another operation
+    assert set(told) == set(FAILURES)
+    assert {status for status, when in told.items() if "`Retry-After`" in when} == set(AGAIN)
+    for path in ("/v1/completions", "/v1/chat/completions"):
+        assert set(document()["paths"][path]["post"]["responses"]) == {"200", *map(str, FAILURES)}
+
+
+def test_the_openapi_document_tells_what_a_stream_is_made_of() -> None:
+    for path, chunk in (("/v1/completions", "Completion"), ("/v1/chat/completions", "ChatCompletionChunk")):
+        told = document()["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"]["schema"]
+        done, event = told["properties"]["data"]["anyOf"]
+        assert done["const"] == "[DONE]"
+        names = [one["$ref"].rsplit("/", 1)[1] for one in event["contentSchema"]["anyOf"]]
+        assert names == [chunk, "ErrorAnswer"]

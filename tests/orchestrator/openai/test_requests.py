@@ -47,7 +47,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"n": 10**9}, "n", "128"),
     ({"best_of": 2}, "best_of", "leave it out"),
     ({"n": 2, "best_of": 1}, "best_of", "leave it out"),
-    ({"max_tokens": 0}, "max_tokens", "1"),
+    ({"max_tokens": 0}, "max_tokens", "without echo"),
+    ({"max_tokens": -1, "echo": True}, "max_tokens", "0"),
     ({"max_tokens": "5"}, "max_tokens", "integer"),
     ({"max_tokens": 2.5}, "max_tokens", "integer"),
     ({"temperature": -1}, "temperature", "0"),
@@ -63,9 +64,9 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"stream": "yes"}, "stream", "boolean"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "without stream"),
     ({"stream": True, "stream_options": {"chunk": 1}}, "stream_options.chunk", "unknown"),
-    ({"logprobs": 1}, "logprobs", "give 0"),
     ({"logprobs": -1}, "logprobs", "0"),
-    ({"logprobs": 0, "echo": True}, "echo", "logprobs"),
+    ({"logprobs": 21}, "logprobs", "20"),
+    ({"logprobs": True}, "logprobs", "integer"),
     ({"suffix": "end"}, "suffix", "leave it out"),
     ({"presence_penalty": 2.5}, "presence_penalty", "less than or equal to 2"),
     ({"frequency_penalty": -2.5}, "frequency_penalty", "greater than or equal to -2"),
@@ -111,7 +112,11 @@ BAD_CHATS: list[tuple[dict[str, Any], str, str]] = [
     ({"chat_template": "{{ messages }}"}, "chat_template", "the model's own template"),
     ({"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs", "leave it out"),
     ({"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens", "differ"),
-    ({"logprobs": True, "top_logprobs": 2}, "top_logprobs", "leave it out"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
+    ({"logprobs": True, "top_logprobs": -1}, "top_logprobs", "0"),
+    ({"top_logprobs": 2}, "top_logprobs", "without logprobs"),
+    ({"logprobs": False, "top_logprobs": 2}, "top_logprobs", "without logprobs"),
+    ({"max_tokens": 0}, "max_tokens", "1"),
     ({"logprobs": 0}, "logprobs", "boolean"),
     ({"tools": [{"type": "function"}]}, "tools", "leave it out"),
     ({"tool_choice": "required"}, "tool_choice", "leave it out"),
@@ -153,6 +158,11 @@ async def test_what_is_not_served_is_refused_by_name(door: Door) -> None:
         ({"logit_bias": {"320": 1}}, "logit_bias", "token 320"),
         ({"logit_bias": {"9999999999": 1}}, "logit_bias", "token 9999999999"),
         ({"speculative": {"method": "telepathy"}}, "speculative.method", "mtad"),
+        ({"max_tokens": 400_000, "logprobs": 20}, "logprobs", "at most 2097152"),
+        ({"max_tokens": 0, "echo": True, "speculative": {"method": "telepathy"}}, "speculative.method", "mtad"),
+        ({"max_tokens": 0, "echo": True, "prompt": [320]}, "prompt", "prompt token 0 is 320"),
+        ({"max_tokens": 0, "echo": True, "prompt": [[5], [5] * 513]}, "prompt", "the text has 513 tokens"),
+        ({"max_tokens": 0, "echo": True, "logprobs": 1, "prompt": [[5], [5] * 513]}, "prompt", "513 tokens"),
     ],
 )
 async def test_what_the_models_cannot_take_is_refused(
@@ -240,6 +250,9 @@ async def test_paths_and_verbs_that_are_not_served_say_so(door: Door) -> None:
     answer = await door.get("/v1/completions")
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
     assert "/openapi.json" in answer.error["message"]
+    for path in ("/nothing", "/v1/models/two%0Alines"):  # a line end is not in the router's idea of a path
+        answer = await door.get(path)
+        assert (answer.status, answer.error["code"]) == (404, "not_found")
 
 
 async def test_a_model_without_a_template_points_to_completions(door: Door) -> None:
