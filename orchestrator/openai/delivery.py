@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -20,6 +20,9 @@ from orchestrator.openai.texts import Piece, Text, run
 from orchestrator.sessions import Sessions
 
 Prepare = Callable[[], Awaitable[Shape]]
+
+
+_Made = TypeVar("_Made")
 
 
 class Delivery(WhileConnected):
@@ -53,6 +56,10 @@ class Delivery(WhileConnected):
         usage = usage_of(self._texts, self._num_choices)
         return {"usage": usage, "metrics": metrics_of(self._texts, usage)}
 
+    async def _made(self, make: Callable[[], _Made]) -> _Made:
+        """Something of an answer. With log-probabilities it may have megabytes: then where nobody waits for it."""
+        return await asyncio.to_thread(make) if self._shape.with_log_probs else make()
+
 
 class Whole(Delivery):
     """All at once, as JSON."""
@@ -70,8 +77,7 @@ class Whole(Delivery):
         except Exception as error:
             response: Response = error_response(logged(error))
         else:
-            # With log-probabilities it may have megabytes: written where nobody waits for it.
-            body = await asyncio.to_thread(self._written, heard)
+            body = await self._made(lambda: self._written(heard))
             response = Response(body, media_type="application/json")
         await response(scope, receive, send)
 
@@ -97,8 +103,8 @@ class Streamed(Delivery):
     async def _stream(self, stream: EventStream) -> None:
         async def tell(text: Text, piece: Piece | None) -> None:
             await stream.begin()
-            if piece is None:  # a prompt may have megabytes of log-probabilities
-                event = await asyncio.to_thread(self._event, lambda: self._shape.opening(text))
+            if piece is None:
+                event = await self._made(lambda: self._event(lambda: self._shape.opening(text)))
             else:
                 event = self._event(lambda: self._shape.part(text, piece)) if piece != Piece() else None
             if event is not None:

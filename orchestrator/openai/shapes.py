@@ -46,6 +46,10 @@ class Shape(Protocol):
     def id_prefix(self) -> str:
         """What ids of answers begin with."""
 
+    @property
+    def with_log_probs(self) -> bool:
+        """Whether log-probabilities are told."""
+
     def whole(self, text: Numbered, piece: Piece) -> Any:
         """The choice of a whole text."""
 

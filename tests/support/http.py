@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +55,12 @@ def send(url: str, body: Any = None, headers: Mapping[str, str] | None = None) -
         return Answer(error.code, {k.lower(): v for k, v in error.headers.items()}, error.read())
 
 
+_CLIENTS = ThreadPoolExecutor(64, "http client")
+
+
 async def ask(url: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
-    """As `send`, of a server that runs in this event loop."""
-    return await asyncio.to_thread(send, url, body, headers)
+    """As `send`, of a server that runs in this event loop, and may itself need the loop's own threads to answer."""
+    return await asyncio.get_running_loop().run_in_executor(_CLIENTS, send, url, body, headers)
 
 
 class Connection:
