@@ -27,13 +27,14 @@ from orchestrator.openai.echo import Echo, Echoes
 from orchestrator.openai.echo_only import EchoOnly
 from orchestrator.openai.failures import BadRequest, UnknownModel, refusal
 from orchestrator.openai.openapi import document
-from orchestrator.openai.parsing import read_request
+from orchestrator.openai.parsing import discard_body, read_request
 from orchestrator.openai.served import ServedModel
 from orchestrator.openai.shapes import ChatShape, CompletionShape, Shape
 from orchestrator.openai.texts import Asked, Text, begin
 from orchestrator.scoring import Scoring
 from orchestrator.sessions import Sessions
 from tandem.chat_template import ChatTemplate
+from tandem.errors import TandemError
 from tandem.generation import Options
 from tandem.tokenization import Tokenizer
 
@@ -73,7 +74,7 @@ class OpenAIDoor:
 
     async def _complete(self, request: Request) -> Response:
         arrived = time.monotonic()
-        self._sessions.admission.check()
+        await self._check_room(request)
         body = await read_request(request, CompletionRequest)
         served = self._check_model(body)
         if body.max_tokens == 0:
@@ -85,7 +86,7 @@ class OpenAIDoor:
 
     async def _chat(self, request: Request) -> Response:
         arrived = time.monotonic()
-        self._sessions.admission.check()
+        await self._check_room(request)
         body = await read_request(request, ChatCompletionRequest)
         served = self._check_model(body)
         template = self._template
@@ -111,6 +112,13 @@ class OpenAIDoor:
 
     async def _openapi(self, request: Request) -> Response:
         return JSONResponse(document())
+
+    async def _check_room(self, request: Request) -> None:
+        try:
+            self._sessions.admission.check()
+        except TandemError:
+            await discard_body(request)
+            raise
 
     async def _deliver(
         self,
