@@ -288,6 +288,9 @@ class Drafter:
         if 0 < event.highest_epoch < lease.fence.epoch:
             return  # said to a former owner's request, before this lease's
         error = event.error
+        if isinstance(error, DeadlineExceeded) and lease.is_past_its_deadline(time.monotonic()):
+            self._end(lease, error)
+            return
         failed = isinstance(error, _REPLICA_FAILED)
         if isinstance(error, DeadlineExceeded):
             error = Unavailable(f"{event.address}: {error}")

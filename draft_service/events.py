@@ -30,6 +30,8 @@ class Grant:
     lease_seconds: float
     """0 is for ever."""
     round_timeout_seconds: float
+    deadline: float
+    """Of the request, by the monotonic clock; infinity is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,8 @@ class OpenAtVerify:
     fence: Fence
     decoding: Decoding
     token_ids: list[int]
+    timeout_seconds: float
+    """Until the request's deadline; 0 is none."""
 
 
 @dataclass(frozen=True, slots=True)

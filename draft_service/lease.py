@@ -18,7 +18,7 @@ from draft_service.events import (
 )
 from tandem.decoding.values import Outcome, Proposal, RoundName, RunningDigest
 from tandem.engine.proposer import DraftSequence
-from tandem.errors import InvariantBroken, Unavailable
+from tandem.errors import DeadlineExceeded, InvariantBroken, TandemError, Unavailable
 
 MAX_UNCOMMITTED = 2
 """Outcomes that may be on their way to the store; the next round waits for the commit watermark."""
@@ -70,11 +70,18 @@ class Lease:
 
     @property
     def next_deadline(self) -> float:
-        """When the lease, or the round under way, gives up."""
-        return min(self._expires_at, self.asked.deadline if self.asked is not None else math.inf)
+        """When the request, the lease or the round under way gives up."""
+        asked = self.asked.deadline if self.asked is not None else math.inf
+        return min(self.grant.deadline, self._expires_at, asked)
 
-    def overdue(self, now: float) -> tuple[Unavailable, bool] | None:
+    def is_past_its_deadline(self, now: float) -> bool:
+        """Whether nobody waits for the text any more."""
+        return self.grant.deadline <= now
+
+    def overdue(self, now: float) -> tuple[TandemError, bool] | None:
         """Why the lease is over by now, and whether the verify replica is to blame; None while it is not."""
+        if self.is_past_its_deadline(now):
+            return DeadlineExceeded("the request's deadline has passed"), False
         if self.asked is not None and self.asked.deadline <= now:
             seconds = self._round_timeout_seconds
             return Unavailable(f"{self.grant.verify_address} did not judge a round within {seconds:g} s"), True
@@ -90,7 +97,9 @@ class Lease:
 
     def opening(self) -> OpenAtVerify:
         """What opens the session at its verify replica, with the text as it is now."""
-        return OpenAtVerify(self.session_id, self.fence, self.grant.decoding, list(self.sequence.token_ids))
+        remaining = 0.0 if self.grant.deadline == math.inf else max(0.001, self.grant.deadline - time.monotonic())
+        tokens = list(self.sequence.token_ids)
+        return OpenAtVerify(self.session_id, self.fence, self.grant.decoding, tokens, remaining)
 
     def ask(self, proposal: Proposal) -> AskVerdict:
         """Begins a round."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +92,7 @@ def read_lease(request: draft_pb2.LeaseRequest, stream: LeaseStream, hosted: Hos
         verify_address=check_address(grant.verify_address),
         lease_seconds=check_seconds(grant.lease_seconds, "lease_seconds"),
         round_timeout_seconds=check_seconds(grant.round_timeout_seconds, "round_timeout_seconds"),
+        deadline=_deadline(grant.timeout_seconds),
     )
 
 
@@ -128,6 +131,11 @@ def write_judge(request: VerifyRequest) -> verify_pb2.JudgeRequest:
     return _WRITERS[type(request)](request)
 
 
+def _deadline(timeout_seconds: float) -> float:
+    seconds = check_seconds(timeout_seconds, "timeout_seconds")
+    return time.monotonic() + seconds if seconds else math.inf
+
+
 def _ask(request: AskVerdict) -> verify_pb2.JudgeRequest:
     return verify_pb2.JudgeRequest(
         round=verify_pb2.JudgeRound(
@@ -146,6 +154,7 @@ def _open(request: OpenAtVerify) -> verify_pb2.JudgeRequest:
             fence=encode_fence(request.fence),
             decoding=encode_decoding(request.decoding),
             token_ids=request.token_ids,
+            timeout_seconds=request.timeout_seconds,
         )
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,19 +69,24 @@ class Lease:
         self.replica = replica
         self.session_id = work.session_id
         self.fence = work.fence
-        self._events: asyncio.Queue[Judged | LeaseOver] = asyncio.Queue()
+        self._events: deque[Judged | LeaseOver] = deque()
         self._over = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._waits_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def next(self, timeout_seconds: float) -> Judged | LeaseOver:
         """The next outcome, or why there will be none. A replica that is silent for too long counts as lost."""
-        try:
-            if not self._events.empty():
-                return self._events.get_nowait()
-            async with asyncio.timeout(timeout_seconds):
-                return await self._events.get()
-        except TimeoutError:
-            error = Unavailable(f"{self.replica.name} was silent for {timeout_seconds:g} s")
-            return LeaseOver(error, at_verify=self.replica.role == "verify")
+        while not self._events:
+            loop = asyncio.get_running_loop()
+            self._waiting, self._waits_since = loop.create_future(), loop.time()
+            if self._timer is None:
+                self._watch(self._waits_since + timeout_seconds, timeout_seconds)
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        return self._events.popleft()
 
     def committed(self, position: int) -> None:
         """Tells the replica how much of the text is committed; it may work two rounds past that."""
@@ -92,13 +98,16 @@ class Lease:
 
         Without ``tell`` the replica is left to find out from the session's next fence, and keeps its KV until then.
         """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self._over:
             self._over = True
             self.replica.end_lease(self, tell=tell)
 
     def interrupt(self, error: TandemError) -> None:
         """Has `next` return at once. The lease goes on until it is released."""
-        self._events.put_nowait(LeaseOver(error))
+        self._put(LeaseOver(error))
 
     def deliver(self, event: Judged | LeaseOver) -> None:
         """Called by the replica's link. Outcomes in the name of another fence are late, and dropped."""
@@ -106,7 +115,28 @@ class Lease:
             self._over = True
         elif event.name.fence != self.fence:
             return
-        elif self._events.qsize() >= MAX_WAITING:
+        elif len(self._events) >= MAX_WAITING:
             self.release()
             event = LeaseOver(Unavailable(f"{self.replica.name} ran past the commit watermark"))
-        self._events.put_nowait(event)
+        self._put(event)
+
+    def _put(self, event: Judged | LeaseOver) -> None:
+        self._events.append(event)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _watch(self, when: float, timeout_seconds: float) -> None:
+        # One timer looks now and then whether anybody has waited for too long: one for each outcome would cost more
+        # than all else that happens here.
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(when, self._look, timeout_seconds)
+
+    def _look(self, timeout_seconds: float) -> None:
+        now = asyncio.get_running_loop().time()
+        since = self._waits_since if self._waiting is not None else now
+        if now < since + timeout_seconds:
+            self._watch(since + timeout_seconds, timeout_seconds)
+            return
+        self._timer = None
+        error = Unavailable(f"{self.replica.name} was silent for {timeout_seconds:g} s")
+        self._put(LeaseOver(error, at_verify=self.replica.role == "verify"))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from prometheus_client import CollectorRegistry
 
 from orchestrator.events import Finished
 from tandem.decoding.values import Outcome
 from tandem.telemetry import counter, gauge, histogram
+
+RefusalReason = Literal["queue_full", "deadline", "queue_timeout", "draining"]
+REFUSALS: tuple[RefusalReason, ...] = get_args(RefusalReason)
 
 
 class Metrics:
@@ -14,7 +19,12 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.running = gauge(registry, "num_requests_running", "Sessions with a client that are being generated.")
-        self.waiting = gauge(registry, "num_requests_waiting", "Sessions that wait for a replica.")
+        self.waiting = gauge(
+            registry, "num_requests_waiting", "Sessions that wait for their turn, or for a verify replica."
+        )
+        self.queue_seconds = histogram(registry, "request_queue_time_seconds", "Wait of a request for its turn.")
+        refusals = counter(registry, "requests_refused", "Requests that were not admitted, by why.", ("reason",))
+        self.refusals = {reason: refusals.labels(reason) for reason in REFUSALS}
         self.first_token = histogram(registry, "time_to_first_token_seconds", "Arrival to first committed token.")
         self.per_token = histogram(
             registry, "request_time_per_output_token_seconds", "Mean time of a request's tokens after the first."

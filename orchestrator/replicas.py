@@ -28,8 +28,15 @@ class DraftLink(Link):
 
     role = "draft"
 
-    def grant(self, work: Work, verify_address: str, lease_seconds: float, round_timeout_seconds: float) -> Lease:
-        """Leases a session's rounds to this replica.
+    def grant(
+        self,
+        work: Work,
+        verify_address: str,
+        lease_seconds: float,
+        round_timeout_seconds: float,
+        timeout_seconds: float,
+    ) -> Lease:
+        """Leases a session's rounds to this replica. ``timeout_seconds`` is the request's deadline; 0 is none.
 
         Raises:
             Unavailable: it is not accepted now.
@@ -42,6 +49,7 @@ class DraftLink(Link):
             verify_address=verify_address,
             lease_seconds=lease_seconds,
             round_timeout_seconds=round_timeout_seconds,
+            timeout_seconds=timeout_seconds,
         )
         return self._begin(work, draft_pb2.LeaseRequest(grant=grant))
 

@@ -55,7 +55,7 @@ class Scoring:
         Raises:
             InvalidArgument: it cannot. Unavailable: no verify replica, or this orchestrator is stopping.
         """
-        self._sessions.admit(0)
+        self._sessions.admission.check_open()
         check_num_top(num_top)
         if not isinstance(prompt, str):
             checked_prompt(prompt, ANY_MODEL)  # what no model could take is refused at once, whatever is alive

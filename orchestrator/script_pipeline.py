@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import hiredis
 import redis.asyncio as redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
@@ -89,7 +90,8 @@ class ScriptPipeline:
                 _settle(call, answer)
 
     async def _send(self, commands: list[tuple[Argument, ...]]) -> list[Any]:
-        await self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+        packed = b"".join(hiredis.pack_command(command) for command in commands)  # type: ignore[arg-type]
+        await self._connection.send_packed_command(packed, check_health=False)
         answers: list[Any] = []
         for _ in commands:
             try:

@@ -20,6 +20,7 @@ from orchestrator.openai.door import OpenAIDoor, no_such_route
 from orchestrator.openai.served import ServedModel
 from orchestrator.placement import Placement, accepted
 from orchestrator.playground.door import Playground
+from orchestrator.reading import Readers
 from orchestrator.scoring import Scoring
 from orchestrator.servicer import GenerationServicer
 from orchestrator.session import Surroundings
@@ -67,7 +68,7 @@ class Orchestrator:
         metrics = Metrics(registry)
         around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience)
         quotas = Quotas(metrics)
-        self._sessions = Sessions(around, settings.defaults, settings.max_sessions, quotas)
+        self._sessions = Sessions(around, settings.defaults, settings.room, quotas, Readers(settings.reader_timeout))
         self._scoring = Scoring(self._sessions, self._placement, metrics)
         self._guard = Guard(settings.credentials(), settings.allowance, quotas, metrics)
         template = ChatTemplate.from_pretrained(self._tokenizer_name)

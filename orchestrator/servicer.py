@@ -14,7 +14,7 @@ from orchestrator.scoring import Scoring
 from orchestrator.session import Session
 from orchestrator.sessions import GenerationRequest, Sessions
 from tandem.decoding.values import TextScores
-from tandem.errors import InvalidArgument
+from tandem.errors import Cancelled, InvalidArgument
 from tandem.generation import FinishReason, Options, Score
 from tandem.rpc import codec
 from tandem.rpc.deadline import deadline_of
@@ -52,25 +52,27 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext) -> None:
         """Starts a session and streams it."""
         arrived = time.monotonic()
-        asked = GenerationRequest(
-            decode_prompt(request), decode_options(request), arrived, deadline_of(context, arrived)
-        )
-        await self._stream(await self._sessions.start(asked), context, pb.GenerateResponse)
+        deadline = deadline_of(context, arrived)
+        with await self._sessions.admission.enter(deadline=deadline):
+            asked = GenerationRequest(decode_prompt(request), decode_options(request), arrived, deadline)
+            await self._stream(await self._sessions.start(asked), context, pb.GenerateResponse)
 
     async def Resume(self, request: pb.ResumeRequest, context: grpc.aio.ServicerContext) -> None:
         """Streams the rest of a session."""
         arrived = time.monotonic()
-        if request.token_ids:
-            codec.check_text(request.token_ids)
-        session = await self._sessions.resume(
-            codec.check_session_id(request.session_id),
-            request.position,
-            codec.check_digest(request.digest),
-            request.token_ids,
-            arrived=arrived,
-            deadline=deadline_of(context, arrived),
-        )
-        await self._stream(session, context, pb.ResumeResponse)
+        deadline = deadline_of(context, arrived)
+        with await self._sessions.admission.enter(deadline=deadline, returning=True):
+            if request.token_ids:
+                codec.check_text(request.token_ids)
+            session = await self._sessions.resume(
+                codec.check_session_id(request.session_id),
+                request.position,
+                codec.check_digest(request.digest),
+                request.token_ids,
+                arrived=arrived,
+                deadline=deadline,
+            )
+            await self._stream(session, context, pb.ResumeResponse)
 
     async def Cancel(self, request: pb.CancelRequest, context: grpc.aio.ServicerContext) -> pb.CancelResponse:
         """Ends a session."""
@@ -111,11 +113,13 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         return await asyncio.to_thread(_encode_score, score)
 
     async def _stream(self, session: Session, context: grpc.aio.ServicerContext, response: type[Response]) -> None:
-        # A write waits while the client's transport window and buffer are full. The session waits with it: it has
-        # one event in hand and asks for no further commit, so a slow reader pauses itself and nobody else.
-        async with self._sessions.follow(session) as events:
-            async for event in events:
-                await context.write(encode_event(event, response))
+        with self._sessions.readers.reader() as reader:
+            async with self._sessions.follow(session) as events:
+                async for event in events:
+                    try:
+                        await reader.write(context.write(encode_event(event, response)))
+                    except grpc.aio.InternalError:  # a write that was waiting when the connection ended
+                        raise Cancelled("the client left") from None
 
 
 def decode_prompt(request: pb.GenerateRequest | pb.ScoreRequest) -> str | tuple[int, ...]:

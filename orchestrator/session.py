@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from orchestrator.access.principal import ANYONE, Principal
 from orchestrator.claim import Claim, Place, TextEnded
@@ -21,8 +22,9 @@ from orchestrator.standing import HOPELESS, Standing
 from tandem.cut import Cut
 from tandem.decoding.methods import method
 from tandem.decoding.values import Decoding, Outcome
-from tandem.errors import Cancelled, OutOfKV, Overloaded, Stale, TandemError, Unavailable
+from tandem.errors import Cancelled, DeadlineExceeded, OutOfKV, Overloaded, Stale, TandemError, Unavailable
 from tandem.generation import FinishReason
+from tandem.retry_budget import RetryBudget
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
 
@@ -59,6 +61,8 @@ class Surroundings:
     tokenizer: Tokenizer
     metrics: Metrics
     patience: Patience
+    retries: RetryBudget = field(default_factory=RetryBudget)
+    """Of placements that full replicas refused."""
 
 
 class Session:
@@ -241,8 +245,7 @@ class Session:
         remaining = 0.0 if self._deadline is None else max(0.001, self._deadline - time.monotonic())
         if draft is None:
             return verify.decode(work, remaining)
-        round_timeout = min(patience.round_timeout_seconds, remaining or patience.round_timeout_seconds)
-        return draft.grant(work, verify.address, patience.lease_seconds, round_timeout)
+        return draft.grant(work, verify.address, patience.lease_seconds, patience.round_timeout_seconds, remaining)
 
     def _can_draft_again(self) -> bool:
         """Whether the target decodes alone although a draft replica is there by now."""
@@ -310,6 +313,7 @@ class Session:
 
     def _finish(self, reason: FinishReason, stop: str) -> None:
         self.release()
+        self._around.retries.note_success()
         usage = self.text.usage.usage(self._first_token_at - self.arrived, self._last_token_at - self.arrived)
         if self._num_tokens_before:  # a resumed stream times only what it made itself
             rest = usage.completion_tokens - self._num_tokens_before - 1
@@ -324,6 +328,8 @@ class Session:
         await self._heed_interruption()
         error, links = over.error, self._links
         self.release()
+        if self._deadline is not None and self._deadline <= time.monotonic():
+            raise DeadlineExceeded("the request's deadline has passed")
         if isinstance(error, Stale):
             await self.claim.check()
             self.claim.note_epoch(over.highest_epoch)
@@ -333,12 +339,32 @@ class Session:
         failures = self._standing.num_failures
         self._around.metrics.recoveries.labels(type(error).__name__).inc()
         self._log.info("placing the session anew", cause=str(error), failures=failures)
+        if isinstance(error, Overloaded):
+            await self._wait_for_room(error)
+            return
         if failures > self._around.patience.max_recoveries:
-            if isinstance(error, Overloaded | OutOfKV):
+            if isinstance(error, OutOfKV):
                 raise error
             raise Unavailable(f"no replica could continue the session; the last reason: {error}")
         if failures > 1:  # the first move is made at once
             await asyncio.sleep(min(0.05 * 2.0**failures, LONGEST_BACKOFF_SECONDS))
+
+    async def _wait_for_room(self, error: Overloaded) -> None:
+        """Paces a session that full replicas refuse: each of them is asked once, then ever more rarely.
+
+        Raises:
+            Overloaded: there has been no room for as long as patience lasts.
+        """
+        standing, placement = self._standing, self._around.placement
+        if time.monotonic() - standing.failing_since > self._around.patience.recovery_seconds:
+            raise error
+        untried = placement.verify_for(self._record.setup.target, avoided=standing.avoided)
+        if untried is not None and untried.address not in standing.avoided:
+            return
+        seconds = min(0.05 * 2.0**standing.num_failures, LONGEST_BACKOFF_SECONDS)
+        if not self._around.retries.spend():
+            seconds = LONGEST_BACKOFF_SECONDS
+        await asyncio.sleep(seconds * random.uniform(0.5, 1.0))
 
     async def _heed_interruption(self) -> None:
         """Ends the stream where it was told to."""

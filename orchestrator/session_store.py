@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, cast
 
 import redis.asyncio as redis
@@ -266,6 +267,7 @@ class SessionStore:
         return await self._scripts.run(script, keys_of(session_id), args)
 
 
+@lru_cache(maxsize=4096)  # of the sessions that run: they commit many times
 def keys_of(session_id: str) -> tuple[str, ...]:
     """A session's keys: record, tokens, log-probabilities, rounds, KV references, joules, most probable tokens."""
     prefix = f"tandem:{{{session_id}}}:"

@@ -12,9 +12,11 @@ from functools import partial
 
 from orchestrator.access.principal import caller
 from orchestrator.access.quotas import Quotas
+from orchestrator.admission import Admission, Room
 from orchestrator.events import Event, Finished
 from orchestrator.leaving import Leaving
 from orchestrator.placement import accepted, weights_digest
+from orchestrator.reading import Readers
 from orchestrator.records import SessionRecord, Setup
 from orchestrator.restoring import extended
 from orchestrator.session import Session, Surroundings
@@ -24,9 +26,7 @@ from tandem.decoding.rng import DRAWING_VERSION
 from tandem.decoding.values import MAX_TOKENS, Decoding, Fence, RunningDigest, Speculation
 from tandem.errors import (
     Cancelled,
-    InvalidArgument,
     ModelRefused,
-    Overloaded,
     TandemError,
     Unavailable,
 )
@@ -44,8 +44,6 @@ ANY_MODEL = Limits(vocab_size=1 << 32, max_positions=2 * MAX_TOKENS, eos_token_i
 FIRST_ANSWER_SECONDS = 2.0
 PLACEMENT_SECONDS = 5.0
 """How long a new request waits for replicas that have not answered yet, and for a first verify replica."""
-
-RETRY_AFTER_SECONDS = 1.0
 
 LAST_WORDS_SECONDS = 0.5
 """For the streams to tell their clients that this orchestrator is stopping."""
@@ -67,14 +65,22 @@ class GenerationRequest:
 class Sessions:
     """The front desk. Owner: the servicer; the tasks it starts end with `close`."""
 
-    def __init__(self, around: Surroundings, defaults: Speculation, max_sessions: int, quotas: Quotas) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        defaults: Speculation,
+        room: Room,
+        quotas: Quotas,
+        readers: Readers | None = None,
+    ) -> None:
+        self.admission = Admission(room, around.metrics, lambda count: quotas.sessions(caller(), count))
+        """Whoever starts or resumes a session has a place from here first, and holds it while it is followed."""
+        self.readers = readers or Readers()
+        """Whoever streams a session writes through here."""
         self._around = around
         self._defaults = defaults
-        self._max_sessions = max_sessions
-        self._quotas = quotas
         self._followed: set[Session] = set()
         self._leaving = Leaving(around.store)
-        self._draining = False
         self._left = asyncio.Event()
         """Set whenever the last session was left."""
         self._log = logger("orchestrator.sessions")
@@ -83,24 +89,6 @@ class Sessions:
     def num_followed(self) -> int:
         """Sessions with a client."""
         return len(self._followed)
-
-    def admit(self, count: int = 1) -> None:
-        """Whether so many more sessions may begin.
-
-        Raises:
-            Unavailable: this orchestrator is stopping. Overloaded: too many are being generated.
-            InvalidArgument: so many are never generated at once.
-        """
-        if self._draining:
-            raise Unavailable("this orchestrator is stopping; ask another")
-        if count > self._max_sessions:
-            raise InvalidArgument(f"{count} texts were asked for; at most {self._max_sessions} are generated at once")
-        if len(self._followed) + count > self._max_sessions:
-            raise Overloaded(
-                f"{len(self._followed)} sessions are being generated; at most {self._max_sessions} are at once",
-                RETRY_AFTER_SECONDS,
-            )
-        self._quotas.check_sessions(caller(), count)
 
     async def check_options(self, options: Options) -> tuple[Decoding, tuple[str, ...]]:
         """What they come to with any model, and the stop strings. What none could serve is refused, whatever is alive.
@@ -118,9 +106,8 @@ class Sessions:
         """A new session, not yet written anywhere: all of the request has been found servable.
 
         Raises:
-            InvalidArgument: it cannot be served as asked. Overloaded: not now. Unavailable: no verify replica.
+            InvalidArgument: it cannot be served as asked. Unavailable: no verify replica.
         """
-        self.admit()
         options = request.options
         wanted, stop = await self.check_options(options)
         if not isinstance(request.prompt, str):
@@ -168,7 +155,6 @@ class Sessions:
         Raises:
             NotFound: no such session. Stale: the position lies past its text. DataLoss: the client's text is another.
         """
-        self.admit()
         record = await self.find(session_id)
         setup, tokenizer = record.setup, self._around.tokenizer
         if (setup.tokenizer_digest, setup.drawing_version) != (tokenizer.digest, DRAWING_VERSION):
@@ -255,9 +241,8 @@ class Sessions:
         self._followed.add(session)
         metrics.running.inc()
         try:
-            with self._quotas.session(session.principal):
-                async with aclosing(self._watched(session)) as events:
-                    yield events
+            async with aclosing(self._watched(session)) as events:
+                yield events
         except TandemError as error:
             metrics.failures.labels(code_of(error).name).inc()
             raise
@@ -272,7 +257,7 @@ class Sessions:
 
     async def drain(self, patience_seconds: float) -> None:
         """Takes nothing new, lets what runs end for a while, then has the rest resumed elsewhere."""
-        self._draining = True
+        self.admission.close(Unavailable("this orchestrator is stopping; ask another"))
         await self._idle(patience_seconds)
         for session in self._followed:
             session.interrupt(Unavailable("this orchestrator is stopping; the session can be resumed at another"))

@@ -11,6 +11,7 @@ from orchestrator.access.guard import Credentials
 from orchestrator.access.key_file import KeyFile
 from orchestrator.access.principal import Allowance
 from orchestrator.access.tokens import Expected, Tokens
+from orchestrator.admission import Room
 from orchestrator.session import Patience
 from orchestrator.session_store import Lifetimes
 from tandem.decoding.methods import method
@@ -70,7 +71,10 @@ class OrchestratorSettings(ServiceSettings):
         None, ge=1, description="calls of one principal a minute, where its key does not say; no bound if not given"
     )
 
-    max_sessions: int = Field(1024, ge=1, description="sessions generated at once; more are told to come back")
+    max_sessions: int = Field(1024, ge=1, description="sessions generated at once; more wait for their turn")
+    max_waiting: int = Field(256, ge=0, description="sessions that wait for their turn; more are told to come back")
+    queue_timeout: float = Field(30.0, gt=0, description="seconds to wait for a turn at most")
+    reader_timeout: float = Field(60.0, gt=0, description="seconds in which a client must read something")
     session_ttl: int = Field(3600, ge=1, description="seconds until a session that does not move is forgotten")
     resume_ttl: int = Field(600, ge=1, description="seconds in which a session can be resumed after its stream ended")
     round_timeout: float = Field(30.0, gt=0, description="seconds after which an unjudged round counts as lost")
@@ -128,6 +132,11 @@ class OrchestratorSettings(ServiceSettings):
         if self.jwt_keys is not None:
             found.append(Tokens(self.jwt_keys, Expected(self.jwt_audience, self.jwt_issuer), self.allowance))
         return tuple(found)
+
+    @property
+    def room(self) -> Room:
+        """How many sessions run and wait."""
+        return Room(self.max_sessions, self.max_waiting, self.queue_timeout)
 
     @property
     def lifetimes(self) -> Lifetimes:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from orchestrator.leases import LeaseOver
 from orchestrator.links import Link
-from tandem.errors import DataLoss, InvalidArgument, InvariantBroken, RowFailed, Unavailable
+from tandem.errors import DataLoss, InvalidArgument, InvariantBroken, Overloaded, RowFailed, Unavailable
 
 DRAFTING_FAILURES = 3
 """Failures of a draft replica in a row, after which a session does without that one for a while."""
@@ -30,6 +30,8 @@ class Standing:
         self._refused: dict[str, float] = {}  # address -> until when
         self._num_draft_failures: Counter[str] = Counter()
         self.num_failures = 0
+        self.failing_since = 0.0
+        """When the first of them was, by `time.monotonic`."""
 
     @property
     def avoided(self) -> Mapping[str, float]:
@@ -52,19 +54,25 @@ class Standing:
         """A placement on ``links`` ended."""
         self.num_failures += 1
         now = time.monotonic()
+        if self.num_failures == 1:
+            self.failing_since = now
         for link in links:
-            if over.at_verify == (link.role == "verify"):
+            here = over.at_verify == (link.role == "verify")
+            if here:
                 self._failed_at[link.address] = now
                 if isinstance(over.error, Unavailable):
                     link.doubt()
             if link.role == "draft":
-                self._note_draft_failure(link.address, over, now)
+                self._note_draft_failure(link.address, over, now, is_full=here and isinstance(over.error, Overloaded))
 
-    def _note_draft_failure(self, address: str, over: LeaseOver, now: float) -> None:
+    def _note_draft_failure(self, address: str, over: LeaseOver, now: float, *, is_full: bool) -> None:
+        """``is_full``: it was this replica that had no room; asked again soon it would be as full."""
         self._num_draft_failures[address] += not over.at_verify
         if isinstance(over.error, HOPELESS):
             self._refused[address] = _FOREVER
-        elif self._num_draft_failures[address] >= DRAFTING_FAILURES or self.num_failures >= self._max_failures:
+        elif (
+            is_full or self._num_draft_failures[address] >= DRAFTING_FAILURES or self.num_failures >= self._max_failures
+        ):
             # Before the last try too, whoever failed: it may be that no drafter gets through to the verifier. Not
             # sooner, because without a drafter the text may go on otherwise.
             self._refused[address] = now + self._avoid_seconds

@@ -42,6 +42,8 @@ class Cutter:
 
     def feed(self, token_ids: Sequence[int]) -> Cut:
         """Follows the next tokens up to the text's end: the first end token, a stop string, or the longest length."""
+        if not self._stop:
+            return self._feed_whole(token_ids)
         shown: list[str] = []
         for index, token in enumerate(token_ids):
             self._position += 1
@@ -53,6 +55,20 @@ class Cutter:
             if self._position >= self._decoding.max_position:
                 return self._end(index + 1, shown, "length")
         return Cut(len(token_ids), "".join(shown))
+
+    def _feed_whole(self, token_ids: Sequence[int]) -> Cut:
+        """Where no string can end the text, it is known before any character where it does."""
+        reason: FinishReason | None = None
+        count = len(token_ids)
+        if self._position + count >= self._decoding.max_position:
+            count, reason = self._decoding.max_position - self._position, "length"
+        end = next((index for index in range(count) if token_ids[index] in self._end_ids), None)
+        kept = token_ids[:count] if end is None else token_ids[:end]
+        shown = [self._stream.push(kept)] if kept else []
+        self._position += count if end is None else end + 1
+        if end is not None:
+            return self._end(end + 1, shown, "stop")
+        return Cut(count, "".join(shown)) if reason is None else self._end(count, shown, reason)
 
     def _end(self, num_tokens: int, shown: list[str], reason: FinishReason) -> Cut:
         stop = self._push(self._stream.flush(), shown)

@@ -72,19 +72,19 @@ class Quotas:
             raise self._refused(principal, "sessions", f"{limit} sessions at once", SESSION_RETRY_SECONDS)
 
     @contextmanager
-    def session(self, principal: Principal) -> Iterator[None]:
-        """Counts a session for as long as the block lasts.
+    def sessions(self, principal: Principal, count: int) -> Iterator[None]:
+        """Counts so many sessions, those that wait for their turn included, for as long as the block lasts.
 
         Raises:
             LimitReached: the principal has as many as it may.
         """
-        self.check_sessions(principal, 1)
+        self.check_sessions(principal, count)
         use = self._use(principal)
-        use.num_sessions += 1
+        use.num_sessions += count
         try:
             yield
         finally:
-            use.num_sessions -= 1
+            use.num_sessions -= count
 
     def _use(self, principal: Principal) -> _Use:
         use = self._uses.get(principal.name)

@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.admission import Admission, Place
 from orchestrator.openai.failures import error_answer, error_response
-from tandem.errors import TandemError
+from orchestrator.reading import Readers
+from tandem.errors import Cancelled, TandemError, Unavailable
 from tandem.telemetry import logger
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -48,12 +50,35 @@ def logged(error: Exception) -> Exception:
     return error
 
 
+async def place_for(request: Request, admission: Admission, count: int = 1, *, returning: bool = False) -> Place:
+    """A place for so many sessions of a request whose body has been read, while its client waits for it.
+
+    Raises:
+        TandemError: as `Admission.enter`. Cancelled: the client left.
+    """
+    turn = asyncio.ensure_future(admission.enter(count, returning=returning))
+    left = asyncio.ensure_future(_left(request.receive))
+    try:
+        await asyncio.wait((turn, left), return_when=asyncio.FIRST_COMPLETED)
+        if turn.done():
+            return turn.result()
+        raise Cancelled("the client left before it was its request's turn")
+    finally:
+        turn.cancel()
+        left.cancel()
+
+
 class WhileConnected(Response):
     """An answer that is made while its client waits: when the client leaves, its making is cancelled."""
 
+    def __init__(self, place: Place | None, readers: Readers) -> None:
+        """Takes over the place of the sessions that it runs; None where it runs none."""
+        self._place = place
+        self._readers = readers
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or ends early when the client is gone."""
-        work = asyncio.create_task(self._answer(scope, receive, send), name="answer over HTTP")
+        work = asyncio.create_task(self._answer_reader(scope, receive, send), name="answer over HTTP")
         left = asyncio.create_task(_left(receive), name="client of an answer")
         try:
             await asyncio.wait((work, left), return_when=asyncio.FIRST_COMPLETED)
@@ -61,8 +86,19 @@ class WhileConnected(Response):
             work.cancel()
             left.cancel()
             results = await asyncio.gather(work, left, return_exceptions=True)
+            if self._place is not None:
+                self._place.free()
         if isinstance(results[0], Exception):
             raise results[0]
+
+    async def _answer_reader(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reader = self._readers.reader()
+        try:
+            with reader:
+                await self._answer(scope, receive, lambda message: reader.write(send(message)))
+        except Unavailable:
+            if not reader.is_gone:  # else nobody would hear of it; the server closes what ends unfinished
+                raise
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise NotImplementedError

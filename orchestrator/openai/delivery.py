@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.admission import Place
 from orchestrator.openai.answering import EventStream, WhileConnected, logged
 from orchestrator.openai.failures import error_response
 from orchestrator.openai.figures import metrics_of, usage_of
@@ -29,6 +30,7 @@ class Delivery(WhileConnected):
 
     def __init__(
         self,
+        place: Place,
         sessions: Sessions,
         texts: Sequence[Text],
         shape: Shape,
@@ -37,6 +39,7 @@ class Delivery(WhileConnected):
         prepare: Prepare,
     ) -> None:
         """``prepare`` is awaited before any text begins, and gives the shape in which they are answered."""
+        super().__init__(place, sessions.readers)
         self._sessions = sessions
         self._texts = texts
         self._shape = shape

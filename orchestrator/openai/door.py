@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.openai.answering import answering
+from orchestrator.openai.answering import answering, place_for
 from orchestrator.openai.answers import Model, ModelList
 from orchestrator.openai.bodies import Sampled
 from orchestrator.openai.chat_body import ChatCompletionRequest
@@ -27,13 +27,14 @@ from orchestrator.openai.echo import Echo, Echoes
 from orchestrator.openai.echo_only import EchoOnly
 from orchestrator.openai.failures import BadRequest, UnknownModel, refusal
 from orchestrator.openai.openapi import document
-from orchestrator.openai.parsing import read_request
+from orchestrator.openai.parsing import discard_body, read_request
 from orchestrator.openai.served import ServedModel
 from orchestrator.openai.shapes import ChatShape, CompletionShape, Shape
 from orchestrator.openai.texts import Asked, Text, begin
 from orchestrator.scoring import Scoring
 from orchestrator.sessions import Sessions
 from tandem.chat_template import ChatTemplate
+from tandem.errors import TandemError
 from tandem.generation import Options
 from tandem.tokenization import Tokenizer
 
@@ -73,17 +74,19 @@ class OpenAIDoor:
 
     async def _complete(self, request: Request) -> Response:
         arrived = time.monotonic()
+        await self._check_room(request)
         body = await read_request(request, CompletionRequest)
         served = self._check_model(body)
         if body.max_tokens == 0:
             await self._sessions.check_options(body.options | Options(max_tokens=None))
             echoes = Echoes(self._scoring, self._tokenizer, body.logprobs, is_all=True)
-            return EchoOnly(echoes, body, served, arrived)
+            return EchoOnly(self._sessions.readers, echoes, body, served, arrived)
         asked = Asked(body.prompt, body.num_choices, body.options, body.seed)
-        return await self._deliver(body, asked, CompletionShape(body.logprobs), served, arrived)
+        return await self._deliver(request, body, asked, CompletionShape(body.logprobs), served, arrived)
 
     async def _chat(self, request: Request) -> Response:
         arrived = time.monotonic()
+        await self._check_room(request)
         body = await read_request(request, ChatCompletionRequest)
         served = self._check_model(body)
         template = self._template
@@ -98,7 +101,7 @@ class OpenAIDoor:
         # A template is a program of unknown length: it runs where nobody waits for it.
         prompt = await asyncio.to_thread(template.render, messages)
         asked = Asked([prompt], body.num_choices, body.options, body.seed, add_special_tokens=False)
-        return await self._deliver(body, asked, ChatShape(bool(body.logprobs)), served, arrived)
+        return await self._deliver(request, body, asked, ChatShape(bool(body.logprobs)), served, arrived)
 
     async def _models(self, request: Request) -> Response:
         return JSONResponse(ModelList(data=[self._described()]).model_dump())
@@ -110,11 +113,29 @@ class OpenAIDoor:
     async def _openapi(self, request: Request) -> Response:
         return JSONResponse(document())
 
+    async def _check_room(self, request: Request) -> None:
+        try:
+            self._sessions.admission.check()
+        except TandemError:
+            await discard_body(request)
+            raise
+
     async def _deliver(
-        self, body: Sampled, asked: Asked, shape: ChatShape | CompletionShape, served: ServedModel, arrived: float
+        self,
+        request: Request,
+        body: Sampled,
+        asked: Asked,
+        shape: ChatShape | CompletionShape,
+        served: ServedModel,
+        arrived: float,
     ) -> Delivery:
         tokenizer = self._tokenizer if shape.with_log_probs else None
-        texts = await begin(self._sessions, asked, arrived, tokenizer)
+        place = await place_for(request, self._sessions.admission, asked.num_texts)
+        try:
+            texts = await begin(self._sessions, asked, arrived, tokenizer)
+        except BaseException:
+            place.free()
+            raise
 
         async def prepare() -> Shape:
             if isinstance(body, CompletionRequest) and isinstance(shape, CompletionShape) and body.echo:
@@ -122,7 +143,7 @@ class OpenAIDoor:
             return shape
 
         answered: Shape = shape
-        arguments = (self._sessions, texts, answered, served, asked.num_choices, prepare)
+        arguments = (place, self._sessions, texts, answered, served, asked.num_choices, prepare)
         if body.stream:
             return Streamed(*arguments, include_usage=body.include_usage)
         return Whole(*arguments)

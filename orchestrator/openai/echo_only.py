@@ -19,6 +19,7 @@ from orchestrator.openai.figures import usage_of_prompts
 from orchestrator.openai.served import ServedModel
 from orchestrator.openai.shapes import CompletionShape
 from orchestrator.openai.texts import Piece, seeds_of
+from orchestrator.reading import Readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,10 @@ class _Choice:
 class EchoOnly(WhileConnected):
     """Of /v1/completions with ``max_tokens`` 0. No session begins; the work ends with the connection."""
 
-    def __init__(self, echoes: Echoes, body: CompletionRequest, served: ServedModel, arrived: float) -> None:
+    def __init__(
+        self, readers: Readers, echoes: Echoes, body: CompletionRequest, served: ServedModel, arrived: float
+    ) -> None:
+        super().__init__(None, readers)
         self._echoes = echoes
         self._body = body
         self._arrived = arrived

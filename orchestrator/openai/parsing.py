@@ -45,6 +45,18 @@ async def read_request(request: Request, kind: type[Asked]) -> Asked:
     return await asyncio.to_thread(parse, body, kind)
 
 
+async def discard_body(request: Request) -> None:
+    """Reads the body and keeps nothing of it: the sender of one that is not read would meet a reset, and no answer."""
+    num_bytes = 0
+    try:
+        async for chunk in request.stream():
+            num_bytes += len(chunk)
+            if num_bytes > MAX_DISCARDED_BYTES:
+                break
+    except ClientDisconnect:
+        raise Cancelled("the client left before its request was whole") from None
+
+
 def parse(body: bytes, kind: type[Asked]) -> Asked:
     """As `read_request`, of a body that has been read."""
     if len(body) >= COUNTED_BODY_BYTES:

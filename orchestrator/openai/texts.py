@@ -86,6 +86,11 @@ class Asked:
     seed: int | None
     add_special_tokens: bool = True
 
+    @property
+    def num_texts(self) -> int:
+        """Of all prompts together."""
+        return len(self.prompts) * self.num_choices
+
 
 def seeds_of(first: int | None, count: int) -> list[int]:
     """The seeds of a prompt's choices; None draws the first."""
@@ -96,14 +101,13 @@ def seeds_of(first: int | None, count: int) -> list[int]:
 async def begin(
     sessions: Sessions, asked: Asked, arrived: float, tokenizer: Tokenizer | None = None
 ) -> tuple[Text, ...]:
-    """The texts in the order of their choices, none of them running yet.
+    """The texts in the order of their choices, none of them running yet; the caller has a place for all of them.
 
     Choice j of each prompt has the seed + j, so that a prompt's choices do not depend on the prompts beside it.
 
     Raises:
-        InvalidArgument: it cannot be served as asked. Overloaded: not now. Unavailable: no verify replica.
+        InvalidArgument: it cannot be served as asked. Unavailable: no verify replica.
     """
-    sessions.admit(len(asked.prompts) * asked.num_choices)
     texts: list[Text] = []
     for given in asked.prompts:
         prompt = given

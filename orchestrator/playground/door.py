@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from orchestrator.openai.answering import answering
+from orchestrator.openai.answering import answering, place_for
 from orchestrator.openai.parsing import read_request
 from orchestrator.openai.served import ServedModel
 from orchestrator.playground import page
@@ -73,15 +73,25 @@ class Playground:
     async def _generate(self, request: Request) -> Response:
         arrived = time.monotonic()
         body = await read_request(request, GenerateBody)
-        session = await self._sessions.start(GenerationRequest(body.prompt, body.options, arrived))
-        return Followed(self._sessions, session, self._tokenizer, self._singles)
+        place = await place_for(request, self._sessions.admission)
+        try:
+            session = await self._sessions.start(GenerationRequest(body.prompt, body.options, arrived))
+        except BaseException:
+            place.free()
+            raise
+        return Followed(place, self._sessions, session, self._tokenizer, self._singles)
 
     async def _resume(self, request: Request) -> Response:
         arrived = time.monotonic()
         body = await read_request(request, ResumeBody)
         digest = bytes.fromhex(body.digest)
-        session = await self._sessions.resume(body.session_id, body.position, digest, (), arrived=arrived)
-        return Followed(self._sessions, session, self._tokenizer, self._singles, body.position)
+        place = await place_for(request, self._sessions.admission, returning=True)
+        try:
+            session = await self._sessions.resume(body.session_id, body.position, digest, (), arrived=arrived)
+        except BaseException:
+            place.free()
+            raise
+        return Followed(place, self._sessions, session, self._tokenizer, self._singles, body.position)
 
     async def _stop(self, request: Request) -> Response:
         body = await read_request(request, SessionBody)

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.admission import Place
 from orchestrator.events import Committed, Event, Started
 from orchestrator.openai.answering import EventStream, WhileConnected
 from orchestrator.openai.texts import Text
@@ -22,6 +23,7 @@ class Followed(WhileConnected):
 
     def __init__(
         self,
+        place: Place,
         sessions: Sessions,
         session: Session,
         tokenizer: Tokenizer,
@@ -29,6 +31,7 @@ class Followed(WhileConnected):
         position: int | None = None,
     ) -> None:
         """``position``: tokens that the page has; none but the prompt's unless given."""
+        super().__init__(place, sessions.readers)
         self._sessions = sessions
         self._text = Text(0, session, None)
         shown = len(session.prompt_token_ids) if position is None else position

@@ -9,6 +9,7 @@ import typer
 
 from tandem.cli.chat import chat
 from tandem.cli.demo import demo
+from tandem.cli.drain import drain
 from tandem.cli.evaluate import app as evaluate
 from tandem.cli.generate import generate
 from tandem.cli.keys import app as keys
@@ -27,6 +28,7 @@ app.command()(up)
 app.command()(generate)
 app.command()(chat)
 app.command()(demo)
+app.command()(drain)
 app.add_typer(evaluate, name="eval")
 app.add_typer(keys, name="keys")
 app.add_typer(sessions, name="sessions")

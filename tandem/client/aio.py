@@ -19,6 +19,7 @@ from tandem.client.calls import UNARY_TIMEOUT_SECONDS, as_tandem, open_stream, r
 from tandem.client.reader import Request, SessionReader
 from tandem.errors import Unavailable
 from tandem.generation import Generation, Options, Part, Score
+from tandem.retry_budget import RetryBudget
 from tandem.rpc.codec import Description, decode_description
 from tandem.rpc.generation_codec import decode_score, encode_request, encode_score_request
 from tandem.v1 import generation_pb2 as pb
@@ -51,6 +52,7 @@ class AsyncClient:
         self._access = Access(api_key, tls_ca)
         self._addresses = parse_addresses(addresses)
         self._patience = patience or Patience()
+        self._budget = RetryBudget()
         self._turns = itertools.count()
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -126,7 +128,7 @@ class AsyncClient:
         return AsyncStream(self._stub, SessionReader(request), self._attempts(timeout), self._access)
 
     def _attempts(self, timeout: float | None) -> Attempts:
-        return Attempts(self._addresses, next(self._turns), self._patience, time.monotonic(), timeout)
+        return Attempts(self._addresses, next(self._turns), self._patience, time.monotonic(), timeout, self._budget)
 
     def _stub(self, address: str) -> Any:
         channel = self._channels.get(address)
@@ -213,3 +215,4 @@ class AsyncStream(AsyncIterator[Part]):
                 await asyncio.sleep(attempts.pause(meaning, time.monotonic(), reader.started))
             finally:
                 self._end_call()
+        attempts.succeeded()

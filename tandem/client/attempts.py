@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tandem.errors import DeadlineExceeded, InvalidArgument, Overloaded, TandemError, Unavailable
+from tandem.retry_budget import RetryBudget
 from tandem.rpc.channel import check_address
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -33,13 +34,26 @@ class Patience:
     """To begin a session. Short, so that a dead port is soon reported."""
     resume_seconds: float = 30.0
     """To resume one whose connection was lost: long enough for a part of the stack to be restarted."""
+    overload_seconds: float = 10.0
+    """To begin a session where too much is asked for: tries come when the service says, and as the budget allows."""
 
 
 class Attempts:
-    """The attempts of one call: takes the addresses in turn, waits longer after each round of them, then gives up."""
+    """The attempts of one call: takes the addresses in turn, waits longer after each round of them, then gives up.
+
+    Asking the next address for what the last one could not do is free once around; whatever is asked again after
+    that, or was refused for want of room, is paid for from the budget that all calls of a client share. Without
+    budget no session is begun; one that has begun is only asked for less often, for its text would be lost.
+    """
 
     def __init__(
-        self, addresses: Sequence[str], first: int, patience: Patience, now: float, timeout: float | None
+        self,
+        addresses: Sequence[str],
+        first: int,
+        patience: Patience,
+        now: float,
+        timeout: float | None,
+        budget: RetryBudget,
     ) -> None:
         """Starts the clock.
 
@@ -49,7 +63,9 @@ class Attempts:
             patience: how long to try.
             now: the time on a monotonic clock, in seconds.
             timeout: seconds for the call as a whole; None is no limit.
+            budget: of retries.
         """
+        self._budget = budget
         self._addresses = addresses
         self._index = first % len(addresses)
         self._patience = patience
@@ -78,6 +94,10 @@ class Attempts:
         """Something was received: patience begins anew."""
         self._since, self._num_failures = now, 0
 
+    def succeeded(self) -> None:
+        """The call is over, and well."""
+        self._budget.note_success()
+
     def pause(self, error: TandemError, now: float, started: bool) -> float:
         """Seconds to wait before the next attempt, at the next address.
 
@@ -87,18 +107,25 @@ class Attempts:
             started: whether a session would be resumed, rather than begun.
 
         Raises:
-            TandemError: ``error`` itself, with the address, where another attempt would not help or patience is over.
+            TandemError: ``error`` itself, with the address, where another attempt would not help, or patience or budget
+                is over.
         """
-        retryable = isinstance(error, (Unavailable, Overloaded)) if started else isinstance(error, Unavailable)
-        if not retryable:
+        if not isinstance(error, (Unavailable, Overloaded)):
             raise error
+        refused = isinstance(error, Overloaded)
         self._num_failures += 1
-        limit = self._patience.resume_seconds if started else self._patience.start_seconds
         rounds = (self._num_failures - 1) // len(self._addresses)
+        allowed = self._budget.spend() if refused or rounds else True
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(rounds, 10)) * random.uniform(0.5, 1.0)
+        if started:
+            limit = self._patience.resume_seconds
+            pause = pause if allowed else LONGEST_PAUSE_SECONDS
+        else:
+            limit = self._patience.overload_seconds if refused else self._patience.start_seconds
         if isinstance(error, Overloaded):
-            pause = max(pause, error.retry_after_seconds)
-        if now + pause - self._since > limit:
+            # Never before it was told to, and not all at the same time.
+            pause = max(pause, error.retry_after_seconds * random.uniform(1.0, 1.5))
+        if now + pause - self._since > limit or not (allowed or started):
             if isinstance(error, Overloaded):
                 raise error
             raise Unavailable(f"nothing serves at {', '.join(self._addresses)} now: {error}") from error

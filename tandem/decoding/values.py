@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -350,19 +351,28 @@ class RunningDigest:
     def extend(self, token_ids: Sequence[int]) -> bytes:
         """Appends tokens and returns the digest of the whole text."""
         if len(token_ids):
-            self._hash.update(np.asarray(token_ids, dtype="<u4").tobytes())
+            self._hash.update(_as_bytes(token_ids))
         return self._hash.digest()
 
     def peek(self, token_ids: Sequence[int]) -> bytes:
         """The digest that ``extend`` would return, without extending."""
         ahead = self._hash.copy()
-        ahead.update(np.asarray(token_ids, dtype="<u4").tobytes())
+        ahead.update(_as_bytes(token_ids))
         return ahead.digest()
 
     @property
     def value(self) -> bytes:
         """The digest of the text so far."""
         return self._hash.digest()
+
+
+def _as_bytes(token_ids: Sequence[int]) -> bytes:
+    if len(token_ids) <= len(_ROUND_FORMATS):  # the tokens of a round: an array is not worth making
+        return _ROUND_FORMATS[len(token_ids) - 1].pack(*token_ids)
+    return np.asarray(token_ids, dtype="<u4").tobytes()
+
+
+_ROUND_FORMATS = tuple(struct.Struct(f"<{count}I") for count in range(1, 65))
 
 
 def proposal_digest(position: int, text_digest: bytes, proposal: Proposal) -> bytes:

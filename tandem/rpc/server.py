@@ -36,6 +36,10 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     *MESSAGE_OPTIONS,
     ("grpc.so_reuseport", 0),  # a taken port is an error, not a share of somebody's calls
     ("grpc.max_concurrent_streams", 4096),
+    # Of calls that wait to be taken up, gRPC drops some from 1,000 on and all from 3,000, as CANCELLED: as if their
+    # clients had left. It is this side's to refuse, in words.
+    ("grpc.server.max_pending_requests", 65_536),
+    ("grpc.server.max_pending_requests_hard_limit", 65_536),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tandem.v1 import types_pb2 as tandem_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tandem/v1/draft.proto\x12\ttandem.v1\x1a\x15tandem/v1/types.proto\"\x9b\x01\n\x0cLeaseRequest\x12&\n\x05grant\x18\x01 \x01(\x0b\x32\x15.tandem.v1.GrantLeaseH\x00\x12/\n\tcommitted\x18\x02 \x01(\x0b\x32\x1a.tandem.v1.CommitWatermarkH\x00\x12*\n\x07release\x18\x03 \x01(\x0b\x32\x17.tandem.v1.ReleaseLeaseH\x00\x42\x06\n\x04\x62ody\"k\n\rLeaseResponse\x12*\n\x07outcome\x18\x01 \x01(\x0b\x32\x17.tandem.v1.RoundOutcomeH\x00\x12&\n\x05\x65nded\x18\x02 \x01(\x0b\x32\x15.tandem.v1.LeaseEndedH\x00\x42\x06\n\x04\x62ody\"\xc9\x01\n\nGrantLease\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1f\n\x05\x66\x65nce\x18\x02 \x01(\x0b\x32\x10.tandem.v1.Fence\x12%\n\x08\x64\x65\x63oding\x18\x03 \x01(\x0b\x32\x13.tandem.v1.Decoding\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\x12\x16\n\x0everify_address\x18\x05 \x01(\t\x12\x15\n\rlease_seconds\x18\x06 \x01(\x01\x12\x1d\n\x15round_timeout_seconds\x18\x07 \x01(\x01\"C\n\x0cReleaseLease\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1f\n\x05\x66\x65nce\x18\x02 \x01(\x0b\x32\x10.tandem.v1.Fence\"W\n\x0cRoundOutcome\x12\"\n\x04name\x18\x01 \x01(\x0b\x32\x14.tandem.v1.RoundName\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.tandem.v1.Outcome\"H\n\nLeaseEnded\x12#\n\x07refusal\x18\x01 \x01(\x0b\x32\x12.tandem.v1.Refusal\x12\x15\n\rverify_failed\x18\x02 \x01(\x08\x32\x93\x01\n\x0c\x44raftService\x12\x43\n\x08\x44\x65scribe\x12\x1a.tandem.v1.DescribeRequest\x1a\x1b.tandem.v1.DescribeResponse\x12>\n\x05Lease\x12\x17.tandem.v1.LeaseRequest\x1a\x18.tandem.v1.LeaseResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tandem/v1/draft.proto\x12\ttandem.v1\x1a\x15tandem/v1/types.proto\"\x9b\x01\n\x0cLeaseRequest\x12&\n\x05grant\x18\x01 \x01(\x0b\x32\x15.tandem.v1.GrantLeaseH\x00\x12/\n\tcommitted\x18\x02 \x01(\x0b\x32\x1a.tandem.v1.CommitWatermarkH\x00\x12*\n\x07release\x18\x03 \x01(\x0b\x32\x17.tandem.v1.ReleaseLeaseH\x00\x42\x06\n\x04\x62ody\"k\n\rLeaseResponse\x12*\n\x07outcome\x18\x01 \x01(\x0b\x32\x17.tandem.v1.RoundOutcomeH\x00\x12&\n\x05\x65nded\x18\x02 \x01(\x0b\x32\x15.tandem.v1.LeaseEndedH\x00\x42\x06\n\x04\x62ody\"\xe2\x01\n\nGrantLease\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1f\n\x05\x66\x65nce\x18\x02 \x01(\x0b\x32\x10.tandem.v1.Fence\x12%\n\x08\x64\x65\x63oding\x18\x03 \x01(\x0b\x32\x13.tandem.v1.Decoding\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\x12\x16\n\x0everify_address\x18\x05 \x01(\t\x12\x15\n\rlease_seconds\x18\x06 \x01(\x01\x12\x1d\n\x15round_timeout_seconds\x18\x07 \x01(\x01\x12\x17\n\x0ftimeout_seconds\x18\x08 \x01(\x01\"C\n\x0cReleaseLease\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1f\n\x05\x66\x65nce\x18\x02 \x01(\x0b\x32\x10.tandem.v1.Fence\"W\n\x0cRoundOutcome\x12\"\n\x04name\x18\x01 \x01(\x0b\x32\x14.tandem.v1.RoundName\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.tandem.v1.Outcome\"H\n\nLeaseEnded\x12#\n\x07refusal\x18\x01 \x01(\x0b\x32\x12.tandem.v1.Refusal\x12\x15\n\rverify_failed\x18\x02 \x01(\x08\x32\x93\x01\n\x0c\x44raftService\x12\x43\n\x08\x44\x65scribe\x12\x1a.tandem.v1.DescribeRequest\x1a\x1b.tandem.v1.DescribeResponse\x12>\n\x05Lease\x12\x17.tandem.v1.LeaseRequest\x1a\x18.tandem.v1.LeaseResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASERESPONSE']._serialized_start=217
   _globals['_LEASERESPONSE']._serialized_end=324
   _globals['_GRANTLEASE']._serialized_start=327
-  _globals['_GRANTLEASE']._serialized_end=528
-  _globals['_RELEASELEASE']._serialized_start=530
-  _globals['_RELEASELEASE']._serialized_end=597
-  _globals['_ROUNDOUTCOME']._serialized_start=599
-  _globals['_ROUNDOUTCOME']._serialized_end=686
-  _globals['_LEASEENDED']._serialized_start=688
-  _globals['_LEASEENDED']._serialized_end=760
-  _globals['_DRAFTSERVICE']._serialized_start=763
-  _globals['_DRAFTSERVICE']._serialized_end=910
+  _globals['_GRANTLEASE']._serialized_end=553
+  _globals['_RELEASELEASE']._serialized_start=555
+  _globals['_RELEASELEASE']._serialized_end=622
+  _globals['_ROUNDOUTCOME']._serialized_start=624
+  _globals['_ROUNDOUTCOME']._serialized_end=711
+  _globals['_LEASEENDED']._serialized_start=713
+  _globals['_LEASEENDED']._serialized_end=785
+  _globals['_DRAFTSERVICE']._serialized_start=788
+  _globals['_DRAFTSERVICE']._serialized_end=935
 # @@protoc_insertion_point(module_scope)

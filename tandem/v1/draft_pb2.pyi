@@ -26,7 +26,7 @@ class LeaseResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[RoundOutcome, _Mapping]] = ..., ended: _Optional[_Union[LeaseEnded, _Mapping]] = ...) -> None: ...
 
 class GrantLease(_message.Message):
-    __slots__ = ("session_id", "fence", "decoding", "token_ids", "verify_address", "lease_seconds", "round_timeout_seconds")
+    __slots__ = ("session_id", "fence", "decoding", "token_ids", "verify_address", "lease_seconds", "round_timeout_seconds", "timeout_seconds")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
     DECODING_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class GrantLease(_message.Message):
     VERIFY_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ROUND_TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     fence: _types_pb2.Fence
     decoding: _types_pb2.Decoding
@@ -41,7 +42,8 @@ class GrantLease(_message.Message):
     verify_address: str
     lease_seconds: float
     round_timeout_seconds: float
-    def __init__(self, session_id: _Optional[str] = ..., fence: _Optional[_Union[_types_pb2.Fence, _Mapping]] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ..., token_ids: _Optional[_Iterable[int]] = ..., verify_address: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., round_timeout_seconds: _Optional[float] = ...) -> None: ...
+    timeout_seconds: float
+    def __init__(self, session_id: _Optional[str] = ..., fence: _Optional[_Union[_types_pb2.Fence, _Mapping]] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ..., token_ids: _Optional[_Iterable[int]] = ..., verify_address: _Optional[str] = ..., lease_seconds: _Optional[float] = ..., round_timeout_seconds: _Optional[float] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
 
 class ReleaseLease(_message.Message):
     __slots__ = ("session_id", "fence")

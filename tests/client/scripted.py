@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,10 @@ class ScriptedService(GenerationServiceServicer):
         self.cancelled: list[str] = []
         self.failures: list[tuple[int, grpc.StatusCode]] = []
         """For each call in turn: after how many parts it fails, and how."""
+        self.retry_after = 0.0
+        """Goes with every failure."""
+        self.times: list[float] = []
+        """When each call came."""
         self.repeat_part = False
         """Resumed streams begin with a part that was sent before."""
         self.other_text = False
@@ -58,6 +63,9 @@ class ScriptedService(GenerationServiceServicer):
 
     def _send(self, response: Any, start: int, context: grpc.ServicerContext) -> Iterator[Any]:
         num_parts, code = self.failures.pop(0) if self.failures else (None, None)
+        self.times.append(time.monotonic())
+        if self.retry_after:
+            context.set_trailing_metadata((("retry-after-seconds", f"{self.retry_after:g}"),))
         if num_parts == -1:
             context.abort(code, "as told")
         decoding = types_pb2.Decoding(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import subprocess
 import sys
@@ -15,8 +16,18 @@ import pytest
 from tandem.client import AsyncClient, Client
 from tandem.client.attempts import Patience
 from tandem.decoding.values import RunningDigest
-from tandem.errors import Cancelled, DataLoss, DeadlineExceeded, InvalidArgument, NotFound, OutOfKV, Unavailable
+from tandem.errors import (
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    OutOfKV,
+    Overloaded,
+    Unavailable,
+)
 from tandem.generation import Generation, Part
+from tandem.retry_budget import RetryBudget
 from tests.client.scripted import CHUNK, COMPLETION, PROMPT, ScriptedService, serving
 
 Collect = Callable[..., tuple[list[Part], Generation]]
@@ -163,6 +174,57 @@ def test_patience_to_resume_ends(address: str, service: ScriptedService) -> None
     ):
         list(stream)
     assert stream.session_id == "s1"
+
+
+def test_an_overloaded_service_is_asked_again_when_it_says(
+    collect: Collect, address: str, service: ScriptedService
+) -> None:
+    service.failures, service.retry_after = [(-1, grpc.StatusCode.RESOURCE_EXHAUSTED)] * 2, 0.2
+    _, generation = collect(address, "stream", "question")
+    assert generation.token_ids == COMPLETION
+    assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(service.times))
+    assert len(service.times) == 3
+
+
+def test_patience_with_an_overload_ends(address: str, service: ScriptedService) -> None:
+    service.failures, service.retry_after = [(-1, grpc.StatusCode.RESOURCE_EXHAUSTED)] * 9, 0.2
+    with Client(address, Patience(overload_seconds=0.1)) as client, pytest.raises(Overloaded) as caught:
+        client.generate("question")
+    assert caught.value.retry_after_seconds == 0.2
+    assert len(service.requests) == 1
+
+
+def test_retries_are_a_share_of_what_succeeds(address: str, service: ScriptedService) -> None:
+    service.failures, service.retry_after = [(-1, grpc.StatusCode.RESOURCE_EXHAUSTED)] * 1000, 0.001
+    with Client(address) as client:
+        for _ in range(20):
+            with pytest.raises(Overloaded):
+                client.generate("question")
+    # A full budget allows a few retries; from then on every request is made once.
+    assert len(service.requests) <= 20 + 5
+
+
+def test_a_dead_address_beside_a_live_one_costs_no_budget(address: str) -> None:
+    with Client([_dead_address(), address]) as client:
+        for _ in range(40):
+            assert client.generate("question").token_ids == COMPLETION
+
+
+def test_a_session_that_has_begun_outlasts_the_budget(address: str, service: ScriptedService) -> None:
+    service.failures = [(1, grpc.StatusCode.UNAVAILABLE)] + [(-1, grpc.StatusCode.UNAVAILABLE)] * 8
+    with Client(address) as client:
+        assert client.generate("question").token_ids == COMPLETION
+
+
+def test_a_budget_fills_with_successes() -> None:
+    budget = RetryBudget(tokens=10, share=0.5)
+    assert [budget.spend() for _ in range(6)] == [True] * 4 + [False] * 2
+    for _ in range(4):
+        budget.note_success()
+    assert [budget.spend(), budget.spend()] == [False, False]
+    for _ in range(100):
+        budget.note_success()
+    assert [budget.spend() for _ in range(5)] == [True] * 4 + [False]
 
 
 def test_the_timeout_covers_the_whole_call(address: str, service: ScriptedService) -> None:

@@ -56,6 +56,7 @@ class LeaseClient:
         session_id: str = "s",
         lease_seconds: float = 0.0,
         round_timeout_seconds: float = 0.0,
+        timeout_seconds: float = 0.0,
     ) -> None:
         message = draft_pb2.GrantLease(
             session_id=session_id,
@@ -65,6 +66,7 @@ class LeaseClient:
             verify_address=verify,
             lease_seconds=lease_seconds,
             round_timeout_seconds=round_timeout_seconds,
+            timeout_seconds=timeout_seconds,
         )
         await self.call.write(draft_pb2.LeaseRequest(grant=message))
 
@@ -358,6 +360,14 @@ async def test_a_bad_address_is_refused(client: LeaseClient) -> None:
     for address in ("", "nowhere", "host:0", "host:99999", "unix:/tmp/x", "x" * 600 + ":1"):
         await client.grant(address)
         assert (await client.ended()).refusal.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+async def test_the_deadline_of_a_request_ends_its_lease_and_its_sequence(verify: Running, client: LeaseClient) -> None:
+    await client.grant(verify.address, timeout_seconds=0.2)
+    ended = await client.ended()  # nothing is committed, so that the text cannot have ended before
+    assert ended.refusal.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert not ended.verify_failed
+    await until(lambda: verify.metric("num_requests_running") == 0)
 
 
 async def test_more_leases_than_are_taken_are_refused_for_now(verify: Running) -> None:

@@ -80,6 +80,18 @@ def test_a_killed_process_is_restarted_where_it_was_and_it_says_so(stack_to_brea
         assert len(client.generate(PROMPT, max_tokens=8, ignore_eos=True, timeout=60).token_ids) == 8
 
 
+def test_orchestrators_are_rolled_by_draining_them(stack_to_break: Up) -> None:
+    up = stack_to_break
+    before = up.told
+    done = tandem("drain", "--ready-file", str(up.ready_file), "--role", "orchestrator")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.count("is back") for line in done.stdout.splitlines()] == [0, 1, 0, 1]
+    assert up.told["grpc"] == before["grpc"]
+    assert not set(up.pids("orchestrator")) & {p["pid"] for p in before["processes"]}
+    with Client(up.told["grpc"]) as client:
+        assert len(client.generate(PROMPT, max_tokens=8, ignore_eos=True, timeout=60).token_ids) == 8
+
+
 def test_servers_defaults_are_as_started(stack_to_break: Up) -> None:
     with Client(stack_to_break.told["grpc"]) as client:
         assert client.generate(PROMPT, max_tokens=4).method == "mmtad"

@@ -56,8 +56,8 @@ def test_calls_come_at_once_and_then_at_the_rate() -> None:
 
 def test_sessions_are_counted_while_they_last() -> None:
     counted, who = Counted(), alice(max_sessions=2)
-    with counted.quotas.session(who):
-        with counted.quotas.session(who), pytest.raises(LimitReached), counted.quotas.session(who):
+    with counted.quotas.sessions(who, 1):
+        with counted.quotas.sessions(who, 1), pytest.raises(LimitReached), counted.quotas.sessions(who, 1):
             pass
         counted.quotas.check_sessions(who, 1)
         with pytest.raises(InvalidArgument):
@@ -68,7 +68,7 @@ def test_sessions_are_counted_while_they_last() -> None:
 def test_who_is_at_rest_is_forgotten_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_KEPT", 10)
     counted, who, holder = Counted(), alice(requests_per_minute=1), Principal("holder", Allowance(max_sessions=1))
-    with counted.quotas.session(holder):
+    with counted.quotas.sessions(holder, 1):
         for number in range(30):
             counted.quotas.count_request(Principal(f"old{number}", Allowance(requests_per_minute=1)))
             counted.time.now += 61

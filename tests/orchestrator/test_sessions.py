@@ -170,7 +170,7 @@ async def test_work_is_counted(served: Served) -> None:
 async def test_more_sessions_than_allowed_are_told_when_to_come_back(stage: Stage) -> None:
     verify = await stage.verify()
     verify.round_seconds = 0.02
-    served = await stage.orchestrator([verify], max_sessions=1)
+    served = await stage.orchestrator([verify], max_sessions=1, max_waiting=0)
     running = aiter(served.generate())
     await anext(running)
     error = await served.refusal()

@@ -97,7 +97,7 @@ async def test_an_error_before_the_first_event_has_its_own_status(stage: Stage) 
 
 
 async def test_too_many_at_once_are_told_when_to_come_back(stage: Stage) -> None:
-    door = await open_door(stage, max_sessions=2)
+    door = await open_door(stage, max_sessions=2, max_waiting=1)
     door.draft.round_seconds = 0.02
     running = asyncio.create_task(door.complete(max_tokens=300))
     await until(lambda: door.served.service._sessions.num_followed == 1)
