@@ -36,9 +36,9 @@ PASSES_UNDER_WAY = 4
 class SlowModel(TabularModel):
     """A table whose every pass takes a while."""
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
         time.sleep(PASS_SECONDS)
-        return super().candidates(rows, width)
+        return super().candidates(rows, width, num_top)
 
 
 class Tables:

@@ -33,9 +33,9 @@ MAX_POSITIONS = 4096
 class SlowTable(TabularModel):
     """A table whose every pass takes a while."""
 
-    def candidates(self, rows: Sequence[Row], width: int) -> Candidates:
+    def candidates(self, rows: Sequence[Row], width: int, num_top: int = 0) -> Candidates:
         time.sleep(PASS_SECONDS)
-        return super().candidates(rows, width)
+        return super().candidates(rows, width, num_top)
 
 
 def _hosted(table: Floats) -> HostedModel:
