@@ -19,9 +19,9 @@ from tests.support.waiting import until
 
 
 async def test_a_stream_that_waits_says_that_it_is_there(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answering, "KEEP_ALIVE_SECONDS", 0.02)
     door = await open_door(stage, drafted=False)
     at_once = (await door.complete(stream=True, max_tokens=4, seed=1)).events
+    monkeypatch.setattr(answering, "KEEP_ALIVE_SECONDS", 0.02)
 
     async def pause(run: Run) -> None:
         await asyncio.sleep(0.1)
