@@ -99,7 +99,7 @@ async def test_so_is_one_over_http(tables: Tables) -> None:
 
 @pytest.mark.parametrize("method", ["mtad", "autoregressive"])
 async def test_a_deadline_ends_the_passes(tables: Tables, method: str) -> None:
-    call = tables.generate(method, timeout=0.7)
+    call = tables.generate(method, timeout=2.0)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         async for _ in call:
             pass
