@@ -53,8 +53,8 @@ class Watched:
         for piece in (text[:24], text[-24:]):
             if len(piece) >= 12:
                 self.secrets |= {piece, json.dumps(piece)[1:-1], repr(piece)[1:-1]}
-        for separator in (", ", ",", " "):
-            self.secrets.add(separator.join(map(str, token_ids[:6])))
+        if len(token_ids) >= 6:  # fewer may stand anywhere by chance
+            self.secrets |= {separator.join(map(str, token_ids[:6])) for separator in (", ", ",", " ")}
 
     def logs(self) -> dict[str, str]:
         return {name: process.stderr() for name, process in self.processes.items()}
