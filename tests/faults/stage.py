@@ -208,10 +208,14 @@ async def until(condition: Any, what: str, seconds: float = 30.0) -> None:
         await asyncio.sleep(0.005)
 
 
+_RANDOM = random.SystemRandom()
+"""Whatever seeds the other: stages of two processes that drew alike would be given the same ports."""
+
+
 def free_port() -> int:
     """A port outside the range that connections are given, so that it is still free when a member comes back to it."""
     while True:
-        port = random.randrange(15_000, 32_000)
+        port = _RANDOM.randrange(15_000, 32_000)
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 continue

@@ -187,7 +187,7 @@ async def test_a_deadline_ends_the_stream_and_the_work(stage: Stage) -> None:
     served = await stage.orchestrator([verify])
     request = pb.GenerateRequest(token_ids=pb.TokenIds(ids=PROMPT), max_tokens=400, method="autoregressive")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await served.read(served.stub.Generate(request, timeout=0.3))
+        await served.read(served.stub.Generate(request, timeout=2.0))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await until(lambda: len(verify.closed) == 1)
 
