@@ -19,6 +19,7 @@ from tandem.model_host import ModelHost
 from tandem.model_thread import Outlet
 from tandem.pem_files import PemFiles
 from tandem.rpc.codec import Description
+from tandem.rpc.server import DRAIN_SECONDS
 from tandem.v1 import draft_pb2_grpc
 
 
@@ -27,6 +28,7 @@ class DraftService:
 
     role = "draft"
     grpc_name = "tandem.v1.DraftService"
+    drain_seconds = DRAIN_SECONDS
     interceptors = ()
 
     def __init__(

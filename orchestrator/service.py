@@ -33,13 +33,10 @@ from tandem.decoding.rng import DRAWING_VERSION
 from tandem.errors import Unavailable
 from tandem.models import shipped
 from tandem.rpc.codec import Description, Lifecycle
-from tandem.rpc.server import is_loopback
+from tandem.rpc.server import DRAIN_SECONDS, is_loopback
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
 from tandem.v1 import generation_pb2_grpc
-
-DRAIN_PATIENCE_SECONDS = 2.0
-"""For running texts to end by themselves, once told to stop."""
 
 SAY_EVERY_SECONDS = 10.0
 
@@ -85,6 +82,11 @@ class Orchestrator:
         self._instance_id = secrets.token_hex(8)
         self._lifecycle: Lifecycle = "starting"
         self._log = logger("orchestrator")
+
+    @property
+    def drain_seconds(self) -> float:
+        """What texts are given to end, and the last words."""
+        return self._settings.drain_timeout + DRAIN_SECONDS / 2
 
     @property
     def interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
@@ -154,9 +156,9 @@ class Orchestrator:
         return True
 
     async def drain(self) -> None:
-        """Lets texts end for a while; the rest is told to resume elsewhere."""
+        """Has texts resumed elsewhere; those that nobody can resume may end for a while."""
         self._lifecycle = "draining"
-        await self._sessions.drain(DRAIN_PATIENCE_SECONDS)
+        await self._sessions.drain(self._settings.drain_timeout)
 
     async def close(self) -> None:
         """Closes what `start` opened."""

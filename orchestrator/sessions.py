@@ -80,6 +80,8 @@ class Sessions:
         self._around = around
         self._defaults = defaults
         self._followed: set[Session] = set()
+        self._bound: set[Session] = set()
+        """Those of them whose clients cannot resume elsewhere."""
         self._leaving = Leaving(around.store)
         self._left = asyncio.Event()
         """Set whenever the last session was left."""
@@ -239,6 +241,8 @@ class Sessions:
         """
         metrics = self._around.metrics
         self._followed.add(session)
+        if not resumable:
+            self._bound.add(session)
         metrics.running.inc()
         try:
             async with aclosing(self._watched(session)) as events:
@@ -249,6 +253,7 @@ class Sessions:
         finally:
             metrics.running.dec()
             self._followed.discard(session)
+            self._bound.discard(session)
             if not self._followed:
                 self._left.set()
             session.release()
@@ -256,11 +261,13 @@ class Sessions:
                 self._leaving.leave(session, resumable=resumable)
 
     async def drain(self, patience_seconds: float) -> None:
-        """Takes nothing new, lets what runs end for a while, then has the rest resumed elsewhere."""
+        """Takes nothing new, and has what runs resumed elsewhere; what nobody can resume may end for a while."""
         self.admission.close(Unavailable("this orchestrator is stopping; ask another"))
-        await self._idle(patience_seconds)
-        for session in self._followed:
+        for session in self._followed - self._bound:
             session.interrupt(Unavailable("this orchestrator is stopping; the session can be resumed at another"))
+        await self._idle(patience_seconds)
+        for session in self._bound:
+            session.interrupt(Unavailable("this orchestrator is stopping, and the text was longer than it could wait"))
         await self._idle(LAST_WORDS_SECONDS)
 
     async def close(self) -> None:

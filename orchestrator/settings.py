@@ -82,6 +82,11 @@ class OrchestratorSettings(ServiceSettings):
         120.0, gt=0, description="seconds without a commit after which a draft replica gives a session up by itself"
     )
     recovery_timeout: float = Field(60.0, gt=0, description="seconds a session waits for a lost replica or store")
+    drain_timeout: float = Field(
+        2.0,
+        ge=0,
+        description="seconds in which texts over plain HTTP, which nobody can resume, may end once told to stop",
+    )
     startup_timeout: float = Field(10.0, ge=0, description="seconds to wait for the store and the draft replicas")
 
     @model_validator(mode="after")

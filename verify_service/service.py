@@ -13,6 +13,7 @@ from tandem.engine.hosting import HostedModel
 from tandem.model_host import ModelHost
 from tandem.model_thread import Outlet
 from tandem.rpc.codec import Description
+from tandem.rpc.server import DRAIN_SECONDS
 from tandem.v1 import verify_pb2_grpc
 from verify_service.events import Drain, Drained, Event, Said
 from verify_service.judge import Judge
@@ -26,6 +27,7 @@ class VerifyService:
 
     role = "verify"
     grpc_name = "tandem.v1.VerifyService"
+    drain_seconds = DRAIN_SECONDS
     interceptors = ()
 
     def __init__(

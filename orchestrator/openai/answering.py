@@ -50,13 +50,17 @@ def logged(error: Exception) -> Exception:
     return error
 
 
-async def place_for(request: Request, admission: Admission, count: int = 1, *, returning: bool = False) -> Place:
+async def place_for(
+    request: Request, admission: Admission, count: int = 1, deadline: float | None = None, *, returning: bool = False
+) -> Place:
     """A place for so many sessions of a request whose body has been read, while its client waits for it.
+
+    ``deadline`` is by `time.monotonic`.
 
     Raises:
         TandemError: as `Admission.enter`. Cancelled: the client left.
     """
-    turn = asyncio.ensure_future(admission.enter(count, returning=returning))
+    turn = asyncio.ensure_future(admission.enter(count, deadline, returning=returning))
     left = asyncio.ensure_future(_left(request.receive))
     try:
         await asyncio.wait((turn, left), return_when=asyncio.FIRST_COMPLETED)

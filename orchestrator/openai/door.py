@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.openai.answering import answering, place_for
 from orchestrator.openai.answers import Model, ModelList
+from orchestrator.openai.arrival import Arrival
 from orchestrator.openai.bodies import Sampled
 from orchestrator.openai.chat_body import ChatCompletionRequest
 from orchestrator.openai.completion_body import CompletionRequest
@@ -73,19 +74,19 @@ class OpenAIDoor:
         return [Mount("/v1", _NamedRequests(v1)), Route("/openapi.json", self._openapi)]
 
     async def _complete(self, request: Request) -> Response:
-        arrived = time.monotonic()
+        arrival = Arrival.of(request)
         await self._check_room(request)
         body = await read_request(request, CompletionRequest)
         served = self._check_model(body)
         if body.max_tokens == 0:
             await self._sessions.check_options(body.options | Options(max_tokens=None))
-            echoes = Echoes(self._scoring, self._tokenizer, body.logprobs, is_all=True)
-            return EchoOnly(self._sessions.readers, echoes, body, served, arrived)
+            echoes = Echoes(self._scoring, self._tokenizer, body.logprobs, arrival.deadline, is_all=True)
+            return EchoOnly(self._sessions.readers, echoes, body, served, arrival)
         asked = Asked(body.prompt, body.num_choices, body.options, body.seed)
-        return await self._deliver(request, body, asked, CompletionShape(body.logprobs), served, arrived)
+        return await self._deliver(request, body, asked, CompletionShape(body.logprobs), served, arrival)
 
     async def _chat(self, request: Request) -> Response:
-        arrived = time.monotonic()
+        arrival = Arrival.of(request)
         await self._check_room(request)
         body = await read_request(request, ChatCompletionRequest)
         served = self._check_model(body)
@@ -101,7 +102,7 @@ class OpenAIDoor:
         # A template is a program of unknown length: it runs where nobody waits for it.
         prompt = await asyncio.to_thread(template.render, messages)
         asked = Asked([prompt], body.num_choices, body.options, body.seed, add_special_tokens=False)
-        return await self._deliver(request, body, asked, ChatShape(bool(body.logprobs)), served, arrived)
+        return await self._deliver(request, body, asked, ChatShape(bool(body.logprobs)), served, arrival)
 
     async def _models(self, request: Request) -> Response:
         return JSONResponse(ModelList(data=[self._described()]).model_dump())
@@ -127,19 +128,19 @@ class OpenAIDoor:
         asked: Asked,
         shape: ChatShape | CompletionShape,
         served: ServedModel,
-        arrived: float,
+        arrival: Arrival,
     ) -> Delivery:
         tokenizer = self._tokenizer if shape.with_log_probs else None
-        place = await place_for(request, self._sessions.admission, asked.num_texts)
+        place = await place_for(request, self._sessions.admission, asked.num_texts, arrival.deadline)
         try:
-            texts = await begin(self._sessions, asked, arrived, tokenizer)
+            texts = await begin(self._sessions, asked, arrival, tokenizer)
         except BaseException:
             place.free()
             raise
 
         async def prepare() -> Shape:
             if isinstance(body, CompletionRequest) and isinstance(shape, CompletionShape) and body.echo:
-                return replace(shape, echoed=await self._echoed(body, texts))
+                return replace(shape, echoed=await self._echoed(body, texts, arrival.deadline))
             return shape
 
         answered: Shape = shape
@@ -148,11 +149,11 @@ class OpenAIDoor:
             return Streamed(*arguments, include_usage=body.include_usage)
         return Whole(*arguments)
 
-    async def _echoed(self, body: CompletionRequest, texts: Sequence[Text]) -> list[Echo]:
+    async def _echoed(self, body: CompletionRequest, texts: Sequence[Text], deadline: float | None) -> list[Echo]:
         """The prompt of each choice."""
         first = texts[:: body.num_choices]
         target = first[0].session.target
-        echoes = Echoes(self._scoring, self._tokenizer, body.logprobs, is_all=False, target=target)
+        echoes = Echoes(self._scoring, self._tokenizer, body.logprobs, deadline, is_all=False, target=target)
         # A prompt that is scored is shown by the tokens that are gone on from, any other as it was given.
         as_read = [text.session.prompt_token_ids for text in first]
         return await echoes.of(body.prompt if body.logprobs is None else as_read, body.num_choices)

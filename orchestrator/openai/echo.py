@@ -28,12 +28,23 @@ class Echoes:
     """Reads the prompts of one request."""
 
     def __init__(
-        self, scoring: Scoring, tokenizer: Tokenizer, num_top: int | None, *, is_all: bool, target: str | None = None
+        self,
+        scoring: Scoring,
+        tokenizer: Tokenizer,
+        num_top: int | None,
+        deadline: float | None = None,
+        *,
+        is_all: bool,
+        target: str | None = None,
     ) -> None:
-        """``num_top``: None where log-probabilities are not asked for; ``is_all``: nothing is generated after them."""
+        """``num_top``: None where log-probabilities are not asked for; ``is_all``: nothing is generated after them.
+
+        ``deadline`` is by `time.monotonic`.
+        """
         self._scoring = scoring
         self._tokenizer = tokenizer
         self._num_top = num_top
+        self._deadline = deadline
         self._is_all = is_all
         self._target = target
 
@@ -60,7 +71,7 @@ class Echoes:
         """All of them, side by side."""
 
         async def one(prompt: tuple[int, ...]) -> Echo:
-            score = await self._scoring.score(prompt, num_top, target=self._target)
+            score = await self._scoring.score(prompt, num_top, self._deadline, self._target)
             # Hundreds of tokens, with up to twenty others in the place of each: read where nobody waits for it.
             return await asyncio.to_thread(self._spelt, score)
 

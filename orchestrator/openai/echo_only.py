@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from orchestrator.openai.answering import EventStream, WhileConnected
 from orchestrator.openai.answers import CompletionChoice, Usage
+from orchestrator.openai.arrival import Arrival
 from orchestrator.openai.completion_body import CompletionRequest
 from orchestrator.openai.echo import Echo, Echoes
 from orchestrator.openai.figures import usage_of_prompts
@@ -32,12 +33,12 @@ class EchoOnly(WhileConnected):
     """Of /v1/completions with ``max_tokens`` 0. No session begins; the work ends with the connection."""
 
     def __init__(
-        self, readers: Readers, echoes: Echoes, body: CompletionRequest, served: ServedModel, arrived: float
+        self, readers: Readers, echoes: Echoes, body: CompletionRequest, served: ServedModel, arrival: Arrival
     ) -> None:
         super().__init__(None, readers)
         self._echoes = echoes
         self._body = body
-        self._arrived = arrived
+        self._arrival = arrival
         self._envelope = {
             "id": f"cmpl-{secrets.token_urlsafe(16)}",
             "created": int(time.time()),
@@ -82,4 +83,4 @@ class EchoOnly(WhileConnected):
 
     def _usage(self, echoes: Sequence[Echo], seed: int) -> Usage:
         num_tokens = sum(len(echo.token_ids) for echo in echoes[:: self._body.num_choices])
-        return usage_of_prompts(num_tokens, seed, time.monotonic() - self._arrived)
+        return usage_of_prompts(num_tokens, seed, time.monotonic() - self._arrival.at)

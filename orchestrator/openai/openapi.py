@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from orchestrator.openai.answers import ChatCompletion, ChatCompletionChunk, Completion, ErrorAnswer, Model, ModelList
+from orchestrator.openai.arrival import TIMEOUT_HEADERS
 from orchestrator.openai.chat_body import ChatCompletionRequest
 from orchestrator.openai.completion_body import CompletionRequest
 
@@ -66,6 +67,10 @@ def _text(operation: str, body: type[BaseModel], whole: type[BaseModel], chunk: 
     return {
         "operationId": operation,
         "summary": (body.__doc__ or "").strip(),
+        "parameters": [
+            {"name": name, "in": "header", "schema": {"type": "number", "exclusiveMinimum": 0}}
+            for name in TIMEOUT_HEADERS
+        ],
         "requestBody": {"required": True, "content": {"application/json": _schema(body)}},
         "responses": {
             "200": {"description": "the texts; events when streamed", "content": answers},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from orchestrator.events import Committed, Event, Finished
 from orchestrator.openai.answers import FinishReason
+from orchestrator.openai.arrival import Arrival
 from orchestrator.openai.token_pieces import TokenPiece, TokenPieces
 from orchestrator.session import Session
 from orchestrator.sessions import GenerationRequest, Sessions
@@ -99,7 +100,7 @@ def seeds_of(first: int | None, count: int) -> list[int]:
 
 
 async def begin(
-    sessions: Sessions, asked: Asked, arrived: float, tokenizer: Tokenizer | None = None
+    sessions: Sessions, asked: Asked, arrival: Arrival, tokenizer: Tokenizer | None = None
 ) -> tuple[Text, ...]:
     """The texts in the order of their choices, none of them running yet; the caller has a place for all of them.
 
@@ -113,7 +114,9 @@ async def begin(
         prompt = given
         for seed in seeds_of(asked.seed, asked.num_choices):
             options = asked.options | Options(seed=seed)
-            request = GenerationRequest(prompt, options, arrived, add_special_tokens=asked.add_special_tokens)
+            request = GenerationRequest(
+                prompt, options, arrival.at, arrival.deadline, add_special_tokens=asked.add_special_tokens
+            )
             session = await sessions.start(request)
             texts.append(Text(len(texts), session, tokenizer))
             prompt = session.prompt_token_ids  # tokenised once

@@ -23,6 +23,9 @@ def drain(
         Path | None, typer.Option(help="File that says what runs: of a service, or of `tandem up`.")
     ] = None,
     role: Annotated[Role | None, typer.Option(help="Only services of this role, of those in the file.")] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds to wait for each; more than an orchestrator's --drain-timeout.")
+    ] = 10.0,
 ) -> None:
     """Drains services one after another, and waits until each has handed its sessions over and left.
 
@@ -31,10 +34,10 @@ def drain(
     """
     if not addresses and ready_file is None:
         raise InvalidArgument("nothing to drain: give the address of a service, or --ready-file")
-    asyncio.run(_drain(addresses or [], ready_file, None if role is None else role.value))
+    asyncio.run(_drain(addresses or [], ready_file, None if role is None else role.value, timeout))
 
 
-async def _drain(addresses: list[str], ready_file: Path | None, role: str | None) -> None:
+async def _drain(addresses: list[str], ready_file: Path | None, role: str | None, timeout: float) -> None:
     from tandem.stack import draining
 
     if ready_file is None:
@@ -45,7 +48,7 @@ async def _drain(addresses: list[str], ready_file: Path | None, role: str | None
             services = draining.by_address(services, addresses)
     kept = ready_file is not None and draining.is_of_a_stack(ready_file)
     for service in services:
-        seconds = await draining.drain(service)
+        seconds = await draining.drain(service, timeout)
         name = f"{service.role} {service.address}"
         print(f"{name} (pid {service.pid}) has handed over and left after {seconds:.1f} s", flush=True)
         if kept and ready_file is not None:

@@ -45,7 +45,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 DRAIN_SECONDS = 3.0
-"""How long a service may take to hand its work over."""
+"""How long a service usually may take to hand its work over."""
 STOP_SECONDS = 0.5
 """How long calls may take to end after that."""
 HEALTH_SECONDS = 0.5
@@ -62,6 +62,10 @@ class Service(Protocol):
     @property
     def grpc_name(self) -> str:
         """Full name of its gRPC service, as health and reflection know it."""
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long `drain` may take; it is cancelled then."""
 
     @property
     def interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
@@ -84,7 +88,7 @@ class Service(Protocol):
         """
 
     async def drain(self) -> None:
-        """Takes nothing new, hands its work over, ends its streams. Cancelled after `DRAIN_SECONDS`."""
+        """Takes nothing new, hands its work over, ends its streams. Cancelled after `drain_seconds`."""
 
     async def close(self) -> None:
         """Frees what `start` took; the server no longer runs. Called once, also after a failed start."""
@@ -149,7 +153,7 @@ async def serve(
             log.info("draining")
             await healthy.enter_graceful_shutdown()
             try:
-                await asyncio.wait_for(service.drain(), DRAIN_SECONDS)
+                await asyncio.wait_for(service.drain(), service.drain_seconds)
             except TimeoutError:
                 log.warning("draining took too long; what was left is cut off")
             await server.stop(STOP_SECONDS)

@@ -30,10 +30,17 @@ NOT_CHECKED = "positive_data_acceptance"
 """No schema tells what a model can hold, or which fields exclude each other: a right request may be refused."""
 
 CONFIGURATION = """
+[parameters]
+"header.X-Request-Timeout" = 60
+"header.X-Envoy-Expected-Rq-Timeout-Ms" = 60000
+
 [checks.negative_data_rejection]
 expected-statuses = [400, 404, 405, 413]
 """
-"""How wrong requests may be refused: by itself it would not take a body that is too large for one."""
+"""A deadline that nothing can meet would be answered as it must be, by 504, which is taken for a server's failure.
+
+How wrong requests may be refused: by itself it would not take a body that is too large for one.
+"""
 
 
 def next_token(token_ids: Sequence[int]) -> int:

@@ -28,6 +28,7 @@ from tandem.rpc.channel import open_channel
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1 import generation_pb2_grpc, types_pb2
 from tests.orchestrator.conftest import PROMPT, SCRIPT, Served, Stage
+from tests.support.http import ask
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.waiting import until
 
@@ -94,27 +95,46 @@ async def test_health_is_serving(served: Served) -> None:
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_draining_lets_short_texts_end_and_has_long_ones_resumed_elsewhere(stage: Stage) -> None:
+async def test_draining_hands_texts_over_within_a_round(stage: Stage) -> None:
     verify, draft = await stage.verify(), await stage.draft()
     draft.round_seconds = 0.02
-    here, there = await stage.orchestrator([verify], [draft]), await stage.orchestrator([verify], [draft])
-    short = asyncio.create_task(here.text(max_tokens=40))
+    here = await stage.orchestrator([verify], [draft], drain_timeout=60.0)
+    there = await stage.orchestrator([verify], [draft])
     seen, digest = list(PROMPT), b""
-    long = aiter(here.generate(max_tokens=500))
-    session_id = (await anext(long)).started.session_id
-    await until(lambda: here.metric("num_requests_running") == 2)
+    text = aiter(here.generate(max_tokens=500))
+    session_id = (await anext(text)).started.session_id
+    before = (await anext(text)).part
+    seen.extend(before.token_ids)
     here.stop()  # type: ignore[attr-defined]
-    code = None
+    num_rounds, code = 0, None
     try:
-        async for message in long:
+        async for message in text:
+            num_rounds += 1
             seen.extend(message.part.token_ids)
             digest = message.part.digest
     except grpc.aio.AioRpcError as error:
         code = error.code()
     assert code is grpc.StatusCode.UNAVAILABLE
-    assert (await short).token_ids == SCRIPT[:40]
-    rest = await there.resume(session_id, len(seen), digest)
+    # What had been committed by then, some of it on its way: the text would have taken a hundred rounds more.
+    assert num_rounds <= 10
+    rest = await there.resume(session_id, len(seen), digest or before.digest)
     assert (*seen[3:], *rest.token_ids) == (SCRIPT * 9)[:500]
+
+
+@pytest.mark.parametrize(("drain_timeout", "ends"), [(60.0, True), (0.1, False)])
+async def test_texts_that_nobody_can_resume_may_end_while_it_drains(
+    stage: Stage, drain_timeout: float, ends: bool
+) -> None:
+    verify, draft = await stage.verify(), await stage.draft()
+    draft.round_seconds = 0.02
+    served = await stage.orchestrator([verify], [draft], drain_timeout=drain_timeout)
+    body = {"prompt": list(PROMPT), "max_tokens": 200}
+    text = asyncio.create_task(ask(f"{http_of(served)}/v1/completions", body))
+    await until(lambda: served.metric("num_requests_running") == 1)
+    served.stop()  # type: ignore[attr-defined]
+    answer = await text
+    assert answer.status == (200 if ends else 503)
+    assert not ends or answer.json["usage"]["completion_tokens"] == 200
 
 
 @pytest.fixture

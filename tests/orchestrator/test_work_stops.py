@@ -19,7 +19,7 @@ from tandem.engine.tree_model import Row
 from tandem.tokenization import Tokenizer
 from tandem.v1 import generation_pb2 as pb
 from tests.orchestrator.conftest import PROMPT, Served, Stage
-from tests.support.http import Connection
+from tests.support.http import Connection, ask
 from tests.support.model_services import DRAFT, TARGET, Running, hosted, running
 from tests.support.tabular import TabularModel
 from tests.support.waiting import until
@@ -104,6 +104,20 @@ async def test_a_deadline_ends_the_passes(tables: Tables, method: str) -> None:
         async for _ in call:
             pass
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert tables.target.num_passes > 3
+    assert await tables.passes_until_rest() <= PASSES_UNDER_WAY
+    assert tables.verify.metric("num_requests_running") == 0
+
+
+@pytest.mark.parametrize("header", [{"X-Request-Timeout": "2"}, {"X-Envoy-Expected-Rq-Timeout-Ms": "2000"}])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_so_does_one_over_http(tables: Tables, header: dict[str, str], stream: bool) -> None:
+    url = tables.served.service.ready_fields()["http"]
+    body = {"prompt": list(PROMPT), "max_tokens": LONG, "ignore_eos": True, "stream": stream}
+    answer = await ask(f"{url}/v1/completions", body, header)
+    told = answer.events[-1]["error"] if stream else answer.error
+    assert told["code"] == "deadline_exceeded"
+    assert answer.status == (200 if stream else 504)
     assert tables.target.num_passes > 3
     assert await tables.passes_until_rest() <= PASSES_UNDER_WAY
     assert tables.verify.metric("num_requests_running") == 0

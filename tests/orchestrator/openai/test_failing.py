@@ -96,6 +96,32 @@ async def test_an_error_before_the_first_event_has_its_own_status(stage: Stage) 
         assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (503, "unavailable", "1")
 
 
+@pytest.mark.parametrize("given", ["soon", "0", "-1", "inf", "nan", ""])
+async def test_how_long_a_client_waits_is_a_positive_number(stage: Stage, given: str) -> None:
+    door = await open_door(stage, drafted=False)
+    answer = await door.complete({"X-Request-Timeout": given})
+    assert (answer.status, answer.error["param"]) == (400, "X-Request-Timeout")
+    assert f"{given!r}; expected a positive number" in answer.error["message"]
+
+
+async def test_a_turn_that_comes_too_late_is_not_waited_for(stage: Stage) -> None:
+    door = await open_door(stage, max_sessions=1)
+    door.draft.round_seconds = 0.02
+    running = asyncio.create_task(door.complete(max_tokens=300))
+    await until(lambda: door.served.service._sessions.num_followed == 1)
+    late = await door.complete({"X-Request-Timeout": "0.3", "X-Envoy-Expected-Rq-Timeout-Ms": "60000"})
+    assert (late.status, late.error["code"]) == (504, "deadline_exceeded")
+    assert not running.done()
+    assert (await running).status == 200
+
+
+async def test_a_prompt_is_scored_by_its_deadline_or_not_at_all(stage: Stage) -> None:
+    door = await open_door(stage, drafted=False)
+    door.verify.score_seconds = 30.0
+    late = await door.complete({"X-Request-Timeout": "0.3"}, max_tokens=0, echo=True, logprobs=0)
+    assert (late.status, late.error["code"]) == (504, "deadline_exceeded")
+
+
 async def test_too_many_at_once_are_told_when_to_come_back(stage: Stage) -> None:
     door = await open_door(stage, max_sessions=2, max_waiting=1)
     door.draft.round_seconds = 0.02
