@@ -7,13 +7,15 @@ again *at once*, up to ``--attempts`` times: the naive retrier, who is told when
 replicas serve ``--batch`` sessions every ``--pass-ms``, which bounds the service; orchestrator and Redis are real.
 
 Goodput counts whole texts that came within ``--deadline``. Times are the clients': of texts from the request that was
-admitted to its end, of refusals from request to refusal.
+admitted to its end. Those of refusals, over gRPC and HTTP, are a witness's (`benchmarks.refused`), a process that makes
+forty requests a second beside the load: the load's own clients are as late to look as they are busy.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import time
 from collections.abc import Sequence
@@ -23,11 +25,11 @@ import grpc
 import grpc.aio
 
 from benchmarks.front import Front, front
+from benchmarks.refused import PROMPT, watch
 from tandem.rpc.channel import open_channel
 from tandem.v1 import generation_pb2 as pb
 from tandem.v1.generation_pb2_grpc import GenerationServiceStub
 
-PROMPT = list(range(100, 132))
 TOKENS_A_ROUND = 4
 NUM_CONNECTIONS = 8
 WARM_UP_SECONDS = 3.0
@@ -38,7 +40,7 @@ class _Seen:
     """What clients saw of the requests that arrived while it was looked at."""
 
     served: list[float] = field(default_factory=list)
-    refused: list[float] = field(default_factory=list)
+    refused: int = 0
     arrivals: int = 0
     given_up: int = 0
     late: int = 0
@@ -85,7 +87,7 @@ class _Clients:
             except grpc.aio.AioRpcError as error:
                 code = error.code()
                 if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    seen.refused.append(time.monotonic() - began)
+                    seen.refused += 1
                 elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
                     seen.late += 1
                     return
@@ -100,15 +102,17 @@ def _share(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-async def _run(started: Front, rate: float, asked: argparse.Namespace) -> tuple[_Seen, float]:
+async def _run(started: Front, rate: float, asked: argparse.Namespace) -> tuple[_Seen, float, dict[str, list[float]]]:
     clients = _Clients(started.address, asked.max_tokens, asked.deadline, asked.attempts)
     await clients.arrive(rate, WARM_UP_SECONDS)
     seen = clients.seen = _Seen()
+    witness = watch(started.address, started.http, asked.seconds)
     cpu, began = started.cpu_seconds(), time.monotonic()
     await clients.arrive(rate, asked.seconds)
     share = (started.cpu_seconds() - cpu) / (time.monotonic() - began)
     await clients.close()
-    return seen, share
+    told, _ = await asyncio.to_thread(witness.communicate)
+    return seen, share, json.loads(told)
 
 
 def main() -> None:
@@ -127,21 +131,23 @@ def main() -> None:
     capacity = asked.batch / (asked.pass_ms / 1e3) / (asked.max_tokens / TOKENS_A_ROUND)
     print(f"the replicas can serve {capacity:.0f} texts/s")
     print(
-        "load  arrivals/s  attempts/s  goodput/s  of peak  text p50 s  p99 s  refusals/s  refusal p50 ms  p99 ms  CPU"
+        "load  arrivals/s  attempts/s  goodput/s  of peak  text p50 s  p99 s  refusals/s  gRPC p50 ms  p99 ms  "
+        "HTTP p50 ms  p99 ms  CPU"
     )
     flags = ("--max-sessions", str(asked.max_sessions), "--max-waiting", str(asked.max_waiting))
     peak = 0.0
     for load in map(float, asked.loads.split(",")):
         with front(*flags, pass_ms=asked.pass_ms, batch=asked.batch, core=asked.core) as started:
-            seen, cpu = asyncio.run(_run(started, load * capacity, asked))
+            seen, cpu, refusals = asyncio.run(_run(started, load * capacity, asked))
         goodput = len(seen.served) / asked.seconds
         peak = max(peak, goodput)
-        attempts = len(seen.served) + len(seen.refused) + seen.late
+        attempts = len(seen.served) + seen.refused + seen.late
         print(
             f"{load:4g} {seen.arrivals / asked.seconds:11.0f} {attempts / asked.seconds:11.0f} {goodput:10.1f} "
             f"{goodput / peak:8.1%} {_share(seen.served, 0.5):11.2f} {_share(seen.served, 0.99):6.2f} "
-            f"{len(seen.refused) / asked.seconds:11.0f} {_share(seen.refused, 0.5) * 1e3:15.1f} "
-            f"{_share(seen.refused, 0.99) * 1e3:7.1f} {cpu:4.0%}"
+            f"{seen.refused / asked.seconds:11.0f} {_share(refusals['grpc'], 0.5) * 1e3:12.1f} "
+            f"{_share(refusals['grpc'], 0.99) * 1e3:7.1f} {_share(refusals['http'], 0.5) * 1e3:12.1f} "
+            f"{_share(refusals['http'], 0.99) * 1e3:7.1f} {cpu:4.0%}"
             + (f"  late: {seen.late}" if seen.late else "")
             + (f"  failed: {seen.failed}" if seen.failed else ""),
             flush=True,
