@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from tandem.engine.attention import ATTENTION_NAME
 from tandem.engine.checkpoint import Checkpoint, open_checkpoint
 from tandem.engine.families import refuse_unsupported
+from tandem.engine.packing import pack
 from tandem.errors import InvalidArgument, ModelRefused
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -92,19 +93,18 @@ def adopt(model: PreTrainedModel, name: str, weights_digest: str) -> LoadedModel
     model.set_attn_implementation(ATTENTION_NAME)
     model.eval()  # type: ignore[no-untyped-call]  # the library leaves it untyped
     model.requires_grad_(False)
-    return LoadedModel(
-        model,
-        ModelIdentity(
-            name=name,
-            family=config.model_type,
-            weights_digest=weights_digest,
-            vocab_size=model.get_output_embeddings().weight.shape[0],  # type: ignore[no-untyped-call]  # as above
-            max_positions=config.max_position_embeddings,
-            eos_token_ids=_eos_token_ids(model),
-            dtype=str(model.dtype).removeprefix("torch."),
-            num_parameters=model.num_parameters(),
-        ),
+    identity = ModelIdentity(
+        name=name,
+        family=config.model_type,
+        weights_digest=weights_digest,
+        vocab_size=model.get_output_embeddings().weight.shape[0],  # type: ignore[no-untyped-call]  # as above
+        max_positions=config.max_position_embeddings,
+        eos_token_ids=_eos_token_ids(model),
+        dtype=str(model.dtype).removeprefix("torch."),
+        num_parameters=model.num_parameters(),
     )
+    pack(model)
+    return LoadedModel(model, identity)
 
 
 def _dtype(dtype: str, device: torch.device, checkpoint: Checkpoint) -> torch.dtype | Literal["auto"]:
