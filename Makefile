@@ -20,7 +20,8 @@ test: $(READY)
 	$(PY) -m pytest -n 2 --dist loadfile
 
 # What docs/reliability.md shows: processes killed, stopped and cut off under load. TRIALS=20 is quick, ROWS="drain chaos"
-# runs those alone, OUT=docs/reliability.md puts the figures there.
+# runs those alone, OUT=docs/reliability.md puts the figures there. ROWS=hour is an hour of random faults, told and written
+# down minute by minute (build/faults/hour.jsonl); TRIALS=10 makes it ten minutes; one that was stopped goes on.
 faults: $(READY)
 	$(PY) -m tests.faults $(ROWS) $(if $(TRIALS),--trials $(TRIALS)) $(if $(OUT),--out $(OUT))
 

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from orchestrator.leases import Judged, Lease, LeaseOver, Work
+from orchestrator.speed import Speed
 from tandem.decoding.rng import DRAWING_VERSION
 from tandem.decoding.values import Fence
 from tandem.errors import InvalidArgument, ModelRefused, Stale, TandemError, Unavailable
@@ -53,6 +54,9 @@ class Link(ABC):
         self.description: codec.Description | None = None
         self.num_sessions = 0
         """Sessions placed here by this orchestrator, through whichever stream."""
+        self.num_positions = 0
+        """What one round of each of them has the target read, at most."""
+        self.speed = Speed()
         self._doubted_at = 0.0
         self._missed_since = time.monotonic()
         self._tokenizer = tokenizer
@@ -153,6 +157,8 @@ class Link(ABC):
                 if description.lifecycle != "ready":
                     return "down", f"{self.name} is {description.lifecycle}"
                 self._check(description)
+                if self.description is not None and self.description.instance_id != description.instance_id:
+                    self.speed = Speed()  # another process, and perhaps another machine
                 self.description = description
                 self._outbox = asyncio.Queue()
                 call = self._open(channel)

@@ -39,6 +39,10 @@ class Metrics:
         self._commits = counter(registry, "commits", "Commits, by the store's answer.", ("answer",))
         self.commits = {kind: self._commits.labels(kind) for kind in ("ok", "duplicate", "stale", "gap", "failed")}
         self.recoveries = counter(registry, "recoveries", "Sessions that had to be placed anew.", ("cause",))
+        self.ejections = counter(
+            registry, "replica_ejections", "Times a replica was left alone for being slow.", ("role",)
+        )
+        self.ejected = gauge(registry, "replicas_ejected", "Replicas that are left alone for being slow.", ("role",))
         self.unauthenticated = counter(registry, "unauthenticated_calls", "Calls refused for want of a valid key.")
         self.limited = counter(
             registry, "limited_calls", "Calls refused at a limit of their principal.", ("principal", "limit")

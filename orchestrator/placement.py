@@ -1,8 +1,9 @@
-"""Which replicas a session runs on: where its KV may be, then where the fewest sessions are."""
+"""Which replicas a session runs on: not where it failed or is slow, where its KV may be, where fewest others are."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
@@ -127,8 +128,11 @@ def weights_digest(link: Link) -> str | None:
 
 
 def _best(links: Sequence[AnyLink], preferred: Collection[str], avoided: Mapping[str, float]) -> AnyLink | None:
-    def rank(link: AnyLink) -> tuple[float, bool, int]:
+    now = time.monotonic()
+
+    def rank(link: AnyLink) -> tuple[float, bool, bool, int]:
         failed_at = max(avoided.get(link.address, 0.0), link.doubted_at)
-        return failed_at, link.address not in preferred, link.num_sessions
+        is_out = link.speed.is_out(now, link.num_sessions, begins=not preferred)
+        return failed_at, is_out, link.address not in preferred, link.num_sessions
 
     return min(links, key=rank, default=None)

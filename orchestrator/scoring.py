@@ -87,4 +87,7 @@ class Scoring:
             for link in accepted(self._placement.verify_links)
             if link.address not in tried and target in (None, weights_digest(link))
         ]
-        return min(fitting, key=lambda link: link.num_scores + link.num_sessions, default=None)
+        now = time.monotonic()
+        return min(
+            fitting, key=lambda link: (link.speed.is_ejected(now), link.num_scores + link.num_sessions), default=None
+        )

@@ -27,6 +27,7 @@ from orchestrator.session import Surroundings
 from orchestrator.session_store import SessionStore
 from orchestrator.sessions import Sessions
 from orchestrator.settings import OrchestratorSettings
+from orchestrator.slowness import Slowness
 from tandem.chat_template import ChatTemplate
 from tandem.decoding.methods import METHODS
 from tandem.decoding.rng import DRAWING_VERSION
@@ -63,7 +64,8 @@ class Orchestrator:
         self._store = store or SessionStore(settings.redis_url, settings.lifetimes)
         self._placement = Placement(tokenizer, settings.verify, settings.draft, settings.open_tls())
         metrics = Metrics(registry)
-        around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience)
+        slowness = Slowness(self._placement, metrics, settings.slow_factor, settings.slow_pause)
+        around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience, slowness)
         quotas = Quotas(metrics)
         self._sessions = Sessions(around, settings.defaults, settings.room, quotas, Readers(settings.reader_timeout))
         self._scoring = Scoring(self._sessions, self._placement, metrics)

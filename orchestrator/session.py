@@ -13,11 +13,13 @@ from orchestrator.claim import Claim, Place, TextEnded
 from orchestrator.committed_text import CommittedText
 from orchestrator.events import Committed, Event, Finished, Started
 from orchestrator.leases import Judged, Lease, LeaseOver, Work
+from orchestrator.links import Link
 from orchestrator.metrics import Metrics
 from orchestrator.placement import Placement
 from orchestrator.records import SessionRecord
 from orchestrator.replicas import DraftLink, VerifyLink
 from orchestrator.session_store import SessionStore
+from orchestrator.slowness import Slowness
 from orchestrator.standing import HOPELESS, Standing
 from tandem.cut import Cut
 from tandem.decoding.methods import method
@@ -61,6 +63,7 @@ class Surroundings:
     tokenizer: Tokenizer
     metrics: Metrics
     patience: Patience
+    slowness: Slowness
     retries: RetryBudget = field(default_factory=RetryBudget)
     """Of placements that full replicas refused."""
 
@@ -100,6 +103,9 @@ class Session:
         self._interruption: TandemError | None = None
         self._lease: Lease | None = None
         self._links: Links | tuple[()] = ()
+        self._begins = True
+        """Nothing has come of its present lease yet."""
+        self._num_positions = chosen.num_positions(record.setup.decoding.speculation)
         self._last_addresses = {reference.address for reference in record.kv_references}
         self._standing = Standing(around.patience.avoid_seconds, around.patience.max_recoveries)
         self._num_tokens_before = self.text.usage.completion_tokens
@@ -164,20 +170,25 @@ class Session:
             self._lease.interrupt(error)
         self._around.placement.wake()
 
-    def release(self, *, tell: bool = True) -> None:
+    def release(self) -> None:
         """Takes the session back from its replicas. Safe to repeat."""
+        self._let_go(tell=True)
+        self._around.slowness.arrived(self.session_id)
+
+    def _let_go(self, *, tell: bool) -> None:
         lease, self._lease = self._lease, None
         links, self._links = self._links, ()
         if lease is not None:
             lease.release(tell=tell)
         for link in links:
             link.num_sessions -= 1
+            link.num_positions -= self._num_positions
 
     # ------------------------------------------------------------------------------------------------------ placing
 
     async def _ensure_placed(self) -> None:
-        """Places the session where it has no lease, or better than where it decodes alone for want of a drafter."""
-        if self._finished is None and (self._lease is None or self._can_draft_again()):
+        """Places the session where it has no lease, or better than where it is slow or has no drafter."""
+        if self._finished is None and (self._lease is None or self._can_draft_again() or self._leaves_slow()):
             try:
                 await self._place()
             except TextEnded as ended:
@@ -187,13 +198,14 @@ class Session:
         """Puts the session on replicas, under a raised epoch unless it is new."""
         while True:
             links = await self._choose()
-            # A verify replica that the session stays at keeps its KV: the newer fence takes over what it holds.
-            self.release(tell=links[0] not in self._links)
+            # Where the session only gets a drafter as well, the newer fence takes over what the verify replica holds.
+            self._let_go(tell=not set(self._links) <= set(links))
             # Counted before anything is awaited, so that sessions which begin together see one another.
             self._links = links
             self._last_addresses = {link.address for link in links}
             for link in links:
                 link.num_sessions += 1
+                link.num_positions += self._num_positions
             places = [Place(link.role, link.address) for link in links]
             if self._is_new:
                 await self.claim.create(self._record, places)
@@ -202,6 +214,7 @@ class Session:
                 await self.claim.raise_epoch(self.text, places)
             try:
                 self._lease = self._grant(*links)
+                self._begins = True
                 return
             except Unavailable:
                 continue  # it was lost in between
@@ -209,35 +222,36 @@ class Session:
     async def _choose(self) -> Links:
         """A verify replica, and a draft replica where one can be had."""
         placement, standing = self._around.placement, self._standing
-
-        def find() -> VerifyLink | None:
-            return placement.verify_for(self._record.setup.target, self._last_addresses, standing.avoided)
-
-        verify = find()
+        verify = self._find_verify()
         if verify is None:
             self._around.metrics.waiting.inc()
             try:
                 seconds = self._around.patience.recovery_seconds
-                await placement.wait(lambda: bool(find() or self._interruption), seconds)
+                await placement.wait(lambda: bool(self._find_verify() or self._interruption), seconds)
             finally:
                 self._around.metrics.waiting.dec()
             await self._heed_interruption()
-            verify = find()
+            verify = self._find_verify()
         if verify is None:
             raise Unavailable(placement.why_no_verify())
         if not self._drafted:
             return (verify,)
 
-        def find_draft() -> DraftLink | None:
-            return placement.draft_for(self._last_addresses, standing.avoided, standing.refused)
-
         # Some texts go on otherwise without a drafter. One whose connection was only cut is not worth that.
-        if self._depends_on_drafter and find_draft() is None:
+        if self._depends_on_drafter and self._find_draft() is None:
             seconds = placement.draft_in_seconds(standing.refused)
-            await placement.wait(lambda: bool(find_draft() or self._interruption), seconds)
+            await placement.wait(lambda: bool(self._find_draft() or self._interruption), seconds)
             await self._heed_interruption()
-        draft = find_draft()
+        draft = self._find_draft()
         return (verify,) if draft is None else (verify, draft)
+
+    def _find_verify(self) -> VerifyLink | None:
+        avoided = self._standing.avoided
+        return self._around.placement.verify_for(self._record.setup.target, self._last_addresses, avoided)
+
+    def _find_draft(self) -> DraftLink | None:
+        standing = self._standing
+        return self._around.placement.draft_for(self._last_addresses, standing.avoided, standing.refused)
 
     def _grant(self, verify: VerifyLink, draft: DraftLink | None = None) -> Lease:
         work = Work(self.session_id, self.claim.fence, self._record.setup.decoding, tuple(self.text.token_ids))
@@ -251,6 +265,25 @@ class Session:
         """Whether the target decodes alone although a draft replica is there by now."""
         decodes_alone = self._drafted and len(self._links) == 1
         return decodes_alone and self._around.placement.draft_for(refused=self._standing.refused) is not None
+
+    def _leaves_slow(self) -> bool:
+        """Whether a replica that it is on is slow, another can take it that is not, and it is the session's turn."""
+        now = time.monotonic()
+        slow = [link for link in self._links if link.speed.is_ejected(now)]
+        for link in slow:
+            other = self._find_verify() if link.role == "verify" else self._find_draft()
+            if other is None or other is link or not self._is_good(other, now):
+                continue
+            if not self._around.slowness.may_leave(link, self.session_id):
+                continue
+            self._around.metrics.recoveries.labels("slow").inc()
+            self._log.info("leaving a slow replica", replica=link.name, for_replica=other.name)
+            return True
+        return False
+
+    def _is_good(self, link: Link, now: float) -> bool:
+        failed = link.doubted_at or link.address in self._standing.avoided
+        return not failed and not link.speed.is_out(now, link.num_sessions, begins=False)
 
     # ------------------------------------------------------------------------------------------------------- rounds
 
@@ -296,6 +329,10 @@ class Session:
         position = self.text.position
         self.text.append(outcome)
         self._standing.note_success()
+        self._around.slowness.note(self._links, outcome, self._last_token_at, begins=self._begins)
+        if self._begins:
+            self._begins = False
+            self._around.slowness.arrived(self.session_id)
         if cut.ended is not None:
             self._finish(cut.ended, cut.stop)
         traced = None

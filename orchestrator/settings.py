@@ -87,6 +87,16 @@ class OrchestratorSettings(ServiceSettings):
         ge=0,
         description="seconds in which texts over plain HTTP, which nobody can resume, may end once told to stop",
     )
+    slow_factor: float = Field(
+        3.0,
+        ge=0,
+        description="a replica that takes so many times as long as its peers is left alone for a while; 0: none",
+    )
+    slow_pause: float = Field(
+        10.0,
+        gt=0,
+        description="seconds a slow replica is left alone the first time; each time again it is twice as long",
+    )
     startup_timeout: float = Field(10.0, ge=0, description="seconds to wait for the store and the draft replicas")
 
     @model_validator(mode="after")
@@ -101,6 +111,8 @@ class OrchestratorSettings(ServiceSettings):
             raise ValueError("public_tls_cert and public_tls_key go together")
         if self.jwt_keys is not None and not (self.jwt_audience and self.jwt_issuer):
             raise ValueError("jwt_keys takes jwt_audience and jwt_issuer: a token for somebody else must not do here")
+        if 0 < self.slow_factor <= 1:
+            raise ValueError("slow_factor is more than 1, or 0: with less, every other replica would be slow")
         if not self.verify:
             raise ValueError("verify names no address; expected host:port, several with commas between")
         return self

@@ -57,6 +57,11 @@ class Method:
     default_threshold: float = Speculation().threshold
     """Of a request that names the method and no threshold, where the server has none for it."""
 
+    def num_positions(self, speculation: Speculation) -> int:
+        """Positions that a model reads for one round, at most: the end of the text, and every candidate."""
+        width = self.drafting.num_drawn(1, speculation.beam_width)
+        return width if self.target_only else 1 + speculation.draft_length * width
+
     @property
     def unsharpened(self) -> bool:
         """Whether temperature 0 is read from the plain softmax, so that likelihoods and confidences still tell

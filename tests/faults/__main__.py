@@ -18,10 +18,15 @@ BEGIN, END = "<!-- the matrix: written by `make faults` -->", "<!-- end of the m
 def main() -> int:
     """Runs the rows that were asked for; 1 where a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("rows", nargs="*", help=f"rows to run, all if none is named: {', '.join(r.name for r in ROWS)}")
-    parser.add_argument("--trials", type=int, help="trials of each row at most")
+    named = ", ".join(row.name for row in ROWS if row.only_named)
+    every = f"rows to run, all but {named} if none is named: {', '.join(row.name for row in ROWS)}"
+    parser.add_argument("rows", nargs="*", help=every)
+    parser.add_argument("--trials", type=int, help=f"trials of each row at most; minutes, of {named}")
     parser.add_argument("--short", action="store_true", help="as few trials as the test suite has")
     parser.add_argument("--out", type=Path, help="file that has the table between two markers; gets the rows that ran")
+    parser.add_argument(
+        "--evidence", type=Path, default=Path("build/faults"), help=f"folder for what {named} has found so far"
+    )
     asked = parser.parse_args()
     if unknown := set(asked.rows) - {row.name for row in ROWS}:
         parser.error(f"there is no row {', '.join(sorted(unknown))}")
@@ -29,12 +34,13 @@ def main() -> int:
     broken = False
     for row in ROWS:
         num_trials = row.short if asked.short else min(asked.trials or row.long, row.long)
-        if not num_trials or (asked.rows and row.name not in asked.rows):
+        wanted = row.name in asked.rows if asked.rows or row.only_named else True
+        if not num_trials or not wanted:
             continue
         began = time.monotonic()
         try:
             with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-                found = asyncio.run(run_row(row, num_trials, Path(folder)))
+                found = asyncio.run(run_row(row, num_trials, Path(folder), asked.evidence))
         except Exception:
             print(f"{row.name}: not finished\n{traceback.format_exc()}", flush=True)
             broken = True

@@ -41,6 +41,8 @@ class Surroundings:
     zygote: Zygote
     folder: Path
     """Empty, and the row's own."""
+    evidence: Path | None = None
+    """Where a long row leaves what it has found so far, and goes on from there if it was stopped; None is nowhere."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Row:
     short: int
     """Trials in the short form, which is part of the test suite; 0 leaves the row out of it."""
     long: int = 200
+    only_named: bool = False
+    """Whether it is so long that it runs only where it is asked for by name."""
     longest_stall: float | None = None
     """A generous bound of how long a session may stand still, in seconds, where the promise has one."""
 

@@ -112,6 +112,8 @@ class Load:
         """Whether, for now, methods whose text depends on drafting are excused from it."""
         self.unsaved = False
         """Whether sessions that begin now will be forgotten."""
+        self.longest_wait = 0.0
+        """The longest that a session which has ended waited for a part, in seconds."""
 
     def excuse_drafted(self) -> None:
         """From now on no drafter may be there, so that drafted texts may go on otherwise."""
@@ -167,6 +169,7 @@ class Load:
             kept.append(f"{ask}: {type(error).__name__}: {error}")
         finally:
             followed.ended = time.monotonic()
+            self.longest_wait = max(self.longest_wait, followed.longest_gap(0.0))
             self.live.discard(followed)
 
     def compare(self, followed: Followed, made: Generation) -> None:

@@ -11,6 +11,7 @@ from tests.faults.rows import (
     clients,
     draft_gone,
     drain,
+    hour,
     kills,
     kv_pool,
     malformed,
@@ -31,6 +32,7 @@ PROCESSES: tuple[Row, ...] = (
     *drain.ROWS,
     *network.ROWS,
     *chaos.ROWS,
+    *hour.ROWS,
     *shipped.ROWS,
 )
 """Rows in which processes die, stop, leave, or do not reach one another."""
@@ -51,12 +53,12 @@ ROWS = (*PROCESSES, *REST)
 HEAD = ("fault", "promise", "took effect", "sessions", "failed", "wrong", "stall p50", "stall p99", "besides")
 
 
-async def run_row(row: Row, num_trials: int, folder: Path) -> Figures:
+async def run_row(row: Row, num_trials: int, folder: Path, evidence: Path | None = None) -> Figures:
     """Runs one row with processes of its own."""
     zygote = Zygote()
     await zygote.start()
     try:
-        return await row.run(Surroundings(zygote, folder), num_trials)
+        return await row.run(Surroundings(zygote, folder, evidence), num_trials)
     finally:
         await zygote.close()
 

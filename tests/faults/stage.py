@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tandem.engine.hosting import BLOCK_SIZE
+from tests.faults.growing_log import GrowingLog
 from tests.faults.points import Points
 from tests.faults.proxy import BadNetwork
 from tests.faults.spawning import Forked, Zygote
@@ -74,6 +75,7 @@ class Stage:
         self.redis = RedisServer(folder)
         self.members: dict[str, Member] = {}
         self.shipped = False
+        self._logs: dict[str, GrowingLog] = {}
         self._zygote = zygote
         self._tokenizer = folder / "tokenizer"
         make_words(self._tokenizer)
@@ -149,8 +151,9 @@ class Stage:
             assert orchestrator.forked is not None
             if not orchestrator.forked.is_alive:
                 continue
+            log = self._logs.setdefault(orchestrator.name, GrowingLog(orchestrator.log))
             await until(
-                lambda log=orchestrator.log: _times_accepted(log, member.address) >= member.num_starts,
+                lambda log=log: log.times_accepted(member.address) >= member.num_starts,
                 f"{orchestrator.name} accepts {member.name}",
             )
 
@@ -231,7 +234,3 @@ def free_port() -> int:
 def tail(log: Path, num_lines: int = 30) -> str:
     """The end of a log."""
     return "\n".join(log.read_text().splitlines()[-num_lines:]) if log.exists() else "(no log)"
-
-
-def _times_accepted(log: Path, address: str) -> int:
-    return sum("replica accepted" in line and f'"{address}"' in line for line in log.read_text().splitlines())

@@ -20,6 +20,7 @@ from tandem.decoding.values import (
     RoundName,
     RoundTrace,
     RunningDigest,
+    StageTimings,
     TextScores,
     TopLogProbs,
 )
@@ -88,6 +89,8 @@ class Replica:
         self.silent = False
         self.joules: tuple[float | None, float | None] = (None, None)
         """Of drafting and of verifying, in each round."""
+        self.timings = StageTimings()
+        """What each outcome says of where its time went; no two say quite the same."""
         self.unlikely = False
         """No token is among the most probable ones that are told with it."""
         self.before_round: Callable[[int], None] = lambda number: None
@@ -217,9 +220,17 @@ class Replica:
             log_probs,
             RunningDigest(text).value,
             trace=trace,
+            timings=self.timed(),
             draft_joules=draft_joules if num_drafted else None,
             verify_joules=verify_joules,
             top_log_probs=self.tops(tokens, log_probs, run.decoding.num_top_log_probs),
+        )
+
+    def timed(self) -> StageTimings:
+        tiny = 1 + 1e-9 * self.num_rounds
+        timings = self.timings
+        return replace(
+            timings, draft_seconds=tiny * timings.draft_seconds, forward_seconds=tiny * timings.forward_seconds
         )
 
     def tops(self, tokens: Sequence[int], log_probs: Sequence[float], count: int) -> tuple[TopLogProbs, ...]:

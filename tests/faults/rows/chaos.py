@@ -7,9 +7,10 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
-from tests.faults.disturbance import Disturbance, disturbed
+from tests.faults.disturbance import SETTLE_SECONDS, Disturbance, disturbed
 from tests.faults.figures import Figures, Row, Surroundings
 from tests.faults.rows.store import run_id
 from tests.faults.stage import Member, Stage, staged
@@ -23,23 +24,23 @@ CALM_SECONDS = 0.3
 """No orchestrator has died for so long before Redis forgets everything: somebody must remember."""
 
 
-class _Chaos:
+class Chaos:
     """What is broken now. At least one draft replica and one orchestrator are left at any time, as is promised for."""
 
-    def __init__(self, stage: Stage, found: Disturbance, seed: int) -> None:
+    def __init__(self, stage: Stage, found: Disturbance, mending: asyncio.TaskGroup, seed: int) -> None:
+        """Mends what it breaks in tasks of ``mending``, so that what cannot be mended ends the row at once."""
+        self.stage, self.found = stage, found
         self.counts: Counter[str] = Counter()
-        self._stage = stage
-        self._found = found
+        self._mending = mending
         self._random = random.Random(seed)
         self._broken: set[str] = set()
         self._orchestrator_died_at = time.monotonic()
-        self._mending: set[asyncio.Task[None]] = set()
 
     async def strike(self) -> None:
         """Begins one fault, which is mended while the next ones strike."""
         while True:
             name, fault = self._random.choice(list(self._faults().items()))
-            candidates = [member for member in self._stage.members.values() if self._may_break(name, member)]
+            candidates = [member for member in self.stage.members.values() if self._may_break(name, member)]
             if candidates:
                 break
             await asyncio.sleep(0.01)
@@ -48,14 +49,8 @@ class _Chaos:
         if member.role == "orchestrator":
             self._orchestrator_died_at = time.monotonic()
         self.counts[name] += 1
-        task = asyncio.create_task(self._run(fault, member), name=f"{name} {member.name}")
-        self._mending.add(task)
-        task.add_done_callback(self._mending.discard)
+        self._mending.create_task(self._run(fault, member), name=f"{name} {member.name}")
         await asyncio.sleep(self._random.uniform(0, LONGEST_PAUSE_SECONDS))
-
-    async def mended(self) -> None:
-        """Waits until everything runs again."""
-        await asyncio.gather(*self._mending)
 
     def _faults(self) -> dict[str, Callable[[Member], Awaitable[bool]]]:
         return {"SIGKILL": self._kill, "SIGTERM": self._terminate, "SIGSTOP": self._stop, "Redis": self._redis}
@@ -75,8 +70,8 @@ class _Chaos:
 
     async def _run(self, fault: Callable[[Member], Awaitable[bool]], member: Member) -> None:
         took_effect = await fault(member)
-        self._found.figures.trials += 1
-        self._found.figures.took_effect += took_effect
+        self.found.figures.trials += 1
+        self.found.figures.took_effect += took_effect
         self._broken.discard(member.name)
         if member.role == "orchestrator":
             self._orchestrator_died_at = time.monotonic()
@@ -91,9 +86,9 @@ class _Chaos:
         assert member.forked is not None
         member.forked.send(number)
         status = await member.forked.status
-        await self._stage.start_member(member)
+        await self.stage.start_member(member)
         if member.role != "orchestrator":
-            await self._stage.accepted(member)
+            await self.stage.accepted(member)
         return status == expected
 
     async def _stop(self, member: Member) -> bool:
@@ -104,30 +99,36 @@ class _Chaos:
         return member.forked.is_alive
 
     async def _redis(self, _: Member) -> bool:
-        before = run_id(self._stage)
-        for session in self._found.load.live:
+        before = run_id(self.stage)
+        for session in self.found.load.live:
             session.may_be_lost = True  # where its client is just between two orchestrators
-        self._stage.redis.kill()
-        self._stage.redis.start()
-        return run_id(self._stage) != before
+        self.stage.redis.kill()
+        self.stage.redis.start()
+        return run_id(self.stage) != before
 
 
-async def at_random(given: Surroundings, num_trials: int) -> Figures:
+@asynccontextmanager
+async def struck(given: Surroundings, seed: int) -> AsyncIterator[Chaos]:
+    """A stage under load for chaos to strike while the block lasts; then all is mended, and must go on."""
     flags = {"round_timeout": ROUND_TIMEOUT, "lease_timeout": LEASE_TIMEOUT, "session_ttl": 12}
     async with (
         staged(given.zygote, given.folder, orchestrators=2, orchestrator=flags) as stage,
         disturbed(stage) as found,
     ):
         await found.under_way()
-        chaos = _Chaos(stage, found, seed=num_trials)
+        async with asyncio.TaskGroup() as mending:
+            yield Chaos(stage, found, mending, seed)
+        await found.load.settled(set(found.load.live), time.monotonic(), SETTLE_SECONDS)
+
+
+async def at_random(given: Surroundings, num_trials: int) -> Figures:
+    async with struck(given, seed=num_trials) as chaos:
         for _ in range(num_trials):
             await chaos.strike()
-        await chaos.mended()
-        await found.settle(set(found.load.live), time.monotonic())
-        found.figures.stalls.clear()  # of one moment only, which says nothing
-        found.figures.remarks.append(", ".join(f"{count} × {name}" for name, count in sorted(chaos.counts.items())))
-        found.figures.remarks.append(f"{len(found.load.tally.lost)} sessions ended in DATA_LOSS")
-    return found.figures
+    figures = chaos.found.figures
+    figures.remarks.append(", ".join(f"{count} × {name}" for name, count in sorted(chaos.counts.items())))
+    figures.remarks.append(f"{len(figures.tally.lost)} sessions ended in DATA_LOSS")
+    return figures
 
 
 ROWS = (
