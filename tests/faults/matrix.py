@@ -19,6 +19,7 @@ from tests.faults.rows import (
     rounds,
     row_errors,
     shipped,
+    slow,
     stopped,
     store,
 )
@@ -28,6 +29,7 @@ PROCESSES: tuple[Row, ...] = (
     *kills.ROWS,
     *draft_gone.ROWS,
     *stopped.ROWS,
+    *slow.ROWS,
     *drain.ROWS,
     *network.ROWS,
     *chaos.ROWS,
