@@ -54,8 +54,8 @@ class Link(ABC):
         self.description: codec.Description | None = None
         self.num_sessions = 0
         """Sessions placed here by this orchestrator, through whichever stream."""
-        self.num_positions = 0
-        """What one round of each of them has the target read, at most."""
+        self.load = 0
+        """What one round of each of them has a model read, as `slowness.load` counts it."""
         self.speed = Speed()
         self._doubted_at = 0.0
         self._missed_since = time.monotonic()

@@ -19,7 +19,7 @@ from orchestrator.placement import Placement
 from orchestrator.records import SessionRecord
 from orchestrator.replicas import DraftLink, VerifyLink
 from orchestrator.session_store import SessionStore
-from orchestrator.slowness import Slowness
+from orchestrator.slowness import Slowness, load
 from orchestrator.standing import HOPELESS, Standing
 from tandem.cut import Cut
 from tandem.decoding.methods import method
@@ -105,7 +105,8 @@ class Session:
         self._links: Links | tuple[()] = ()
         self._begins = True
         """Nothing has come of its present lease yet."""
-        self._num_positions = chosen.num_positions(record.setup.decoding.speculation)
+        self._load = 0
+        """On each of the links."""
         self._last_addresses = {reference.address for reference in record.kv_references}
         self._standing = Standing(around.patience.avoid_seconds, around.patience.max_recoveries)
         self._num_tokens_before = self.text.usage.completion_tokens
@@ -182,7 +183,7 @@ class Session:
             lease.release(tell=tell)
         for link in links:
             link.num_sessions -= 1
-            link.num_positions -= self._num_positions
+            link.load -= self._load
 
     # ------------------------------------------------------------------------------------------------------ placing
 
@@ -203,9 +204,10 @@ class Session:
             # Counted before anything is awaited, so that sessions which begin together see one another.
             self._links = links
             self._last_addresses = {link.address for link in links}
+            self._load = load(self._record.setup.decoding, self.text.position)
             for link in links:
                 link.num_sessions += 1
-                link.num_positions += self._num_positions
+                link.load += self._load
             places = [Place(link.role, link.address) for link in links]
             if self._is_new:
                 await self.claim.create(self._record, places)

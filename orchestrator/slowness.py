@@ -13,7 +13,8 @@ from orchestrator.links import Link
 from orchestrator.metrics import Metrics
 from orchestrator.placement import Placement, accepted, weights_digest
 from orchestrator.speed import Passes
-from tandem.decoding.values import Outcome
+from tandem.decoding.methods import method
+from tandem.decoding.values import Decoding, Outcome
 from tandem.telemetry import logger
 
 LEAST_SECONDS = 1.0
@@ -27,6 +28,9 @@ LARGEST_SHARE = 0.5
 
 FIXED_POSITIONS = 8
 """Reading so many positions takes a model no longer than reading one. With real models it is more."""
+
+TOKENS_PER_POSITION = 1024
+"""A text that is so much longer makes a pass no longer than another position does. With real models it is more, too."""
 
 LEAST_MOVES, MOVED_SHARE = 4, 0.25
 """How many sessions may be on their way from one replica at once: so many, or that share of those it has."""
@@ -90,7 +94,7 @@ class Slowness:
 
     def _note(self, link: Link, passes: Passes, now: float, name: float, seconds: float, *, begins: bool) -> None:
         speed = link.speed
-        if speed.is_ejected(now) or not passes.note(now, name, seconds, link.num_positions, prefills=begins):
+        if speed.is_ejected(now) or not passes.note(now, name, seconds, link.load, prefills=begins):
             return
         if not passes.tell_something(now):
             return
@@ -133,6 +137,12 @@ class Slowness:
         links = self._placement.verify_links if link.role == "verify" else self._placement.draft_links
         digest = weights_digest(link)
         return [peer for peer in accepted(links) if peer is not link and weights_digest(peer) == digest]
+
+
+def load(decoding: Decoding, num_tokens: int) -> int:
+    """What a round has a model read at most, in positions, on a text of ``num_tokens``."""
+    own = method(decoding.speculation.method).num_positions(decoding.speculation)
+    return own + num_tokens // TOKENS_PER_POSITION
 
 
 def _expected(passes: Passes, other: Passes) -> float:

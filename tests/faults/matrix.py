@@ -20,6 +20,7 @@ from tests.faults.rows import (
     rounds,
     row_errors,
     shipped,
+    slow,
     stopped,
     store,
 )
@@ -29,6 +30,7 @@ PROCESSES: tuple[Row, ...] = (
     *kills.ROWS,
     *draft_gone.ROWS,
     *stopped.ROWS,
+    *slow.ROWS,
     *drain.ROWS,
     *network.ROWS,
     *chaos.ROWS,

@@ -30,6 +30,7 @@ class Points:
     def __init__(self, folder: Path, name: str) -> None:
         self._armed, self._hit = folder / f"{name}.armed", folder / f"{name}.hit"
         self._mischief, self._oddity = folder / f"{name}.mischief", folder / f"{name}.oddity"
+        self._pass_seconds = folder / f"{name}.pass-seconds"
         self._passed = 0
 
     def reach(self, point: str, **facts: Any) -> None:
@@ -49,13 +50,19 @@ class Points:
     def arm(self, point: str, skip: int = 0) -> None:
         """Called by the test: the process dies at ``point``, after it passed there ``skip`` times."""
         self._hit.unlink(missing_ok=True)
-        partial = self._armed.with_suffix(".partial")
-        partial.write_text(json.dumps({"point": point, "skip": skip}))
-        partial.replace(self._armed)
+        _put(self._armed, json.dumps({"point": point, "skip": skip}))
 
     def disarm(self) -> None:
         """Called by the test: nothing happens any more."""
         self._armed.unlink(missing_ok=True)
+
+    def pass_seconds(self, usual: float) -> float:
+        """What a pass of the model takes now."""
+        return float(self._pass_seconds.read_text()) if os.path.exists(self._pass_seconds) else usual
+
+    def ask_for_pass_seconds(self, seconds: float) -> None:
+        """Called by the test: from now on a pass of the model takes so long."""
+        _put(self._pass_seconds, str(seconds))
 
     def describe_otherwise(self, described: Any) -> None:
         """Changes what the process says of itself, where the test has asked for that."""
@@ -84,6 +91,13 @@ class Points:
     def hit(self) -> dict[str, Any] | None:
         """Called by the test: what the process had in hand where it died."""
         return json.loads(self._hit.read_text()) if self._hit.exists() else None
+
+
+def _put(path: Path, text: str) -> None:
+    """Writes a file that whoever reads it finds whole."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 class HookedServer:

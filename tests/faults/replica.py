@@ -61,9 +61,10 @@ class FaultyTable(TabularModel):
         if any(self._is_poisoned(row, POISON_RAISE) for row in rows):
             raise RuntimeError("a kernel failed")
         found = super().candidates(rows, width, num_top)
-        time.sleep(PASS_SECONDS / 2)
+        seconds = self._points.pass_seconds(PASS_SECONDS)
+        time.sleep(seconds / 2)
         self._points.reach("during", rows=len(rows))
-        time.sleep(PASS_SECONDS / 2)
+        time.sleep(seconds / 2)
         self._points.reach("after", rows=len(rows))
         start = 0
         for row in rows:

@@ -12,9 +12,8 @@ from prometheus_client import CollectorRegistry
 from orchestrator.links import Link
 from orchestrator.metrics import Metrics
 from orchestrator.placement import Placement
-from orchestrator.slowness import Slowness
-from tandem.decoding.methods import method
-from tandem.decoding.values import Outcome, Speculation, StageTimings
+from orchestrator.slowness import Slowness, load
+from tandem.decoding.values import Decoding, Outcome, Sampling, Speculation, StageTimings
 from tandem.tokenization import Tokenizer
 from tests.support.replicas import describe
 
@@ -136,7 +135,7 @@ def test_another_model_may_take_its_time(fleet: Fleet, tokenizer: Tokenizer) -> 
 
 def test_a_replica_with_more_to_read_may_take_longer_in_proportion(fleet: Fleet) -> None:
     busy, idle = fleet.verify
-    busy.num_positions, idle.num_positions = 300, 30
+    busy.load, idle.load = 300, 30
     fleet.seconds[busy] *= 10
     fleet.run()
     assert not fleet.ejected
@@ -286,8 +285,10 @@ def test_sessions_leave_a_few_at_a_time(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "num_positions"),
+    ("name", "expected"),
     [("autoregressive", 1), ("mtjd", 4), ("speculative", 6), ("coupled", 6), ("specinfer", 21), ("mmtad", 21)],
 )
-def test_what_a_round_reads(name: str, num_positions: int) -> None:
-    assert method(name).num_positions(Speculation(name, 5, 4, 0.5)) == num_positions
+def test_what_a_round_reads(name: str, expected: int) -> None:
+    decoding = Decoding(Sampling(), Speculation(name, 5, 4, 0.5), 20_000)
+    assert load(decoding, 50) == expected
+    assert load(decoding, 10_240) == expected + 10
