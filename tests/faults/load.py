@@ -100,11 +100,18 @@ class Tally:
 class Load:
     """Requests sent over and over, so many at a time. The first run of each must be undisturbed: `learn`."""
 
-    def __init__(self, addresses: Sequence[str], wanted: Sequence[Ask], *, shipped: bool = False) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        wanted: Sequence[Ask],
+        *,
+        shipped: bool = False,
+        patience: Patience = PATIENCE,
+    ) -> None:
         self.tally = Tally()
         self.live: set[Followed] = set()
         self.expected = _UNDISTURBED[shipped]
-        self.client = AsyncClient(addresses, PATIENCE)
+        self.client = AsyncClient(addresses, patience)
         self._wanted = list(wanted)
         self._turns = itertools.cycle(self._wanted)
         self._stopping = False
