@@ -22,9 +22,9 @@ MESSAGE_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 # Keepalive finds a dead peer between rounds; within a round its deadline does. A ping that is not answered ends the
-# connection after ping_timeout, whatever keepalive_timeout says (gRPC 1.85). Reconnecting is quick, since replicas come and
-# go; min_reconnect_backoff is how long one attempt may take, and no pause. A channel of its own connection:
-# a shared one would tie unrelated streams to one flow-control window.
+# connection after ping_timeout, whatever keepalive_timeout says (gRPC 1.85). Reconnecting is quick, since replicas come
+# and go; min_reconnect_backoff is how long one attempt may take, and no pause. A channel of its own connection: one
+# shared would tie unrelated streams to one flow-control window.
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     *MESSAGE_OPTIONS,
     ("grpc.keepalive_time_ms", 20_000),

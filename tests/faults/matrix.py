@@ -9,6 +9,7 @@ from tests.faults.figures import Figures, Row, Surroundings
 from tests.faults.rows import (
     chaos,
     clients,
+    disk,
     draft_gone,
     drain,
     hour,
@@ -39,6 +40,7 @@ PROCESSES: tuple[Row, ...] = (
 
 REST: tuple[Row, ...] = (
     *store.ROWS,
+    *disk.ROWS,
     *rounds.ROWS,
     *kv_pool.ROWS,
     *row_errors.ROWS,

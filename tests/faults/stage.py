@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +99,7 @@ class Stage:
         proxied: bool = False,
         shipped: bool = False,
         oddities: Mapping[str, tuple[str, object]] | None = None,
+        redis: Sequence[str] = (),
         **flags: dict[str, object],
     ) -> None:
         """Starts everything; ``flags`` are further settings by role.
@@ -106,8 +107,10 @@ class Stage:
         ``mischief``: replicas' messages misarrive. ``proxied``: all but Redis is reached through a proxy each.
         ``shipped``: the models are the shipped pair instead of tables, and the replicas have no points.
         ``oddities``: by member, a field of its description and what stands there instead.
+        ``redis``: flags of its server.
         """
         self.shipped = shipped
+        self.redis.flags += redis
         self.redis.start()
         for role, count in (("verify", verifies), ("draft", drafts), ("orchestrator", orchestrators)):
             for number in range(count):
