@@ -23,6 +23,7 @@ from tests.faults.rows import (
     shipped,
     stopped,
     store,
+    wall_clocks,
 )
 from tests.faults.spawning import Zygote
 
@@ -41,6 +42,7 @@ PROCESSES: tuple[Row, ...] = (
 REST: tuple[Row, ...] = (
     *store.ROWS,
     *disk.ROWS,
+    *wall_clocks.ROWS,
     *rounds.ROWS,
     *kv_pool.ROWS,
     *row_errors.ROWS,

@@ -21,6 +21,7 @@ from tests.faults.points import Points
 from tests.faults.proxy import BadNetwork
 from tests.faults.spawning import Forked, Zygote
 from tests.faults.tables import UNBOUNDED_BLOCKS, make_words
+from tests.faults.wall_clock import WallClock
 from tests.support.redis_server import RedisServer
 
 START_SECONDS = 90.0
@@ -55,6 +56,10 @@ class Member:
     def address(self) -> str:
         """Where the others reach it."""
         return f"127.0.0.1:{self.proxy.port if self.proxy else self.port}"
+
+    @property
+    def clock(self) -> WallClock:
+        return WallClock(self.folder, self.name)
 
     @property
     def log(self) -> Path:
@@ -100,6 +105,7 @@ class Stage:
         shipped: bool = False,
         oddities: Mapping[str, tuple[str, object]] | None = None,
         redis: Sequence[str] = (),
+        clocks: bool = False,
         **flags: dict[str, object],
     ) -> None:
         """Starts everything; ``flags`` are further settings by role.
@@ -107,7 +113,7 @@ class Stage:
         ``mischief``: replicas' messages misarrive. ``proxied``: all but Redis is reached through a proxy each.
         ``shipped``: the models are the shipped pair instead of tables, and the replicas have no points.
         ``oddities``: by member, a field of its description and what stands there instead.
-        ``redis``: flags of its server.
+        ``redis``: flags of its server. ``clocks``: the members' wall clocks can be set.
         """
         self.shipped = shipped
         self.redis.flags += redis
@@ -120,6 +126,8 @@ class Stage:
                     await member.proxy.start()
         for member in (*self.of("verify"), *self.of("draft")) if mischief else ():
             member.points.ask_for_mischief()
+        for member in self.members.values() if clocks else ():
+            member.clock.set(0.0)
         for name, oddity in (oddities or {}).items():
             self.members[name].points.ask_for_oddity(*oddity)
         await asyncio.gather(*(self.start_member(member) for member in self.members.values()))
