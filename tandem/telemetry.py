@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from typing import Final
+from typing import Final, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -39,12 +40,37 @@ COUNTS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 """Bucket bounds of batch sizes."""
 
 
+class Lines:
+    """A text stream whose lines are lost while they cannot be written, as on a full disk: nobody fails for a log."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._num_lost = 0
+
+    def write(self, text: str) -> int:
+        """Writes, or loses; the next line that can be written follows one that says how many were lost."""
+        try:
+            if self._num_lost:
+                self._file.write(json.dumps({"event": "lines were lost", "num_lines": self._num_lost}) + "\n")
+                self._file.flush()
+                self._num_lost = 0
+            self._file.write(text)
+            self._file.flush()
+        except OSError:
+            self._num_lost += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
 def configure_logging(role: str, level: str = "info") -> None:
     """Sends JSON lines to stderr: time, level, role, event, fields. Warnings of libraries come the same way.
 
     Fields bound as structlog's context variables stand in every line of the task that bound them, and of its children.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
+    lines = cast(TextIO, Lines(sys.stderr))
 
     # Bound here, not in a context variable: lines of the model thread carry the role too.
     def with_role(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -60,10 +86,10 @@ def configure_logging(role: str, level: str = "info") -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=lines),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -10,7 +10,7 @@ import grpc.aio
 
 from tandem.errors import InvalidArgument, TandemError, Unavailable
 from tandem.pem_files import PemFiles
-from tandem.rpc.channel import CHANNEL_OPTIONS, open_channel
+from tandem.rpc.channel import open_channel, options_with_silence
 from tandem.rpc.tls import channel_credentials, hint
 from tandem.settings import API_KEY_VARIABLE
 
@@ -20,8 +20,10 @@ PUBLIC_CAS = "public"
 class Access:
     """A key, and of which CA the server's certificate must be."""
 
-    def __init__(self, api_key: str | None = None, tls_ca: str | Path | None = None) -> None:
+    def __init__(self, api_key: str | None, tls_ca: str | Path | None, silence_seconds: float) -> None:
         """Without ``api_key``, that of the environment, if there is one. Without ``tls_ca``, plaintext.
+
+        ``silence_seconds``: see `Patience`.
 
         Raises:
             InvalidArgument: the key cannot be sent, or the CA's file cannot be used.
@@ -30,6 +32,7 @@ class Access:
         if not key.isascii() or not key.isprintable():
             raise InvalidArgument("the API key has characters that no key has; is it the whole line of a file?")
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self._options = options_with_silence(silence_seconds)
         self._tls: PemFiles | None = None
         if tls_ca is not None:
             self._tls = PemFiles(None if tls_ca == PUBLIC_CAS else Path(tls_ca))
@@ -37,12 +40,12 @@ class Access:
     def channel(self, address: str) -> grpc.Channel:
         """A channel for threads."""
         if self._tls is None:
-            return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
-        return grpc.secure_channel(address, channel_credentials(self._tls), options=CHANNEL_OPTIONS)
+            return grpc.insecure_channel(address, options=self._options)
+        return grpc.secure_channel(address, channel_credentials(self._tls), options=self._options)
 
     def aio_channel(self, address: str) -> grpc.aio.Channel:
         """A channel for asyncio."""
-        return open_channel(address, self._tls)
+        return open_channel(address, self._tls, self._options)
 
     def explained(self, error: TandemError) -> TandemError:
         """The error, with what may be wrong where TLS is to blame."""

@@ -49,9 +49,9 @@ class AsyncClient:
         Raises:
             InvalidArgument: an address has another form, or the key or the file cannot be used.
         """
-        self._access = Access(api_key, tls_ca)
-        self._addresses = parse_addresses(addresses)
         self._patience = patience or Patience()
+        self._access = Access(api_key, tls_ca, self._patience.silence_seconds)
+        self._addresses = parse_addresses(addresses)
         self._budget = RetryBudget()
         self._turns = itertools.count()
         self._channels: dict[str, grpc.aio.Channel] = {}

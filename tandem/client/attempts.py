@@ -36,6 +36,10 @@ class Patience:
     """To resume one whose connection was lost: long enough for a part of the stack to be restarted."""
     overload_seconds: float = 10.0
     """To begin a session where too much is asked for: tries come when the service says, and as the budget allows."""
+    silence_seconds: float = 10.0
+    """Until a server that does not answer the transport's pings is left for the next address: one that stands still,
+    or that nothing reaches. However long a text takes to begin, a server that lives answers them. Not under 2.
+    """
 
 
 class Attempts:

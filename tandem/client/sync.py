@@ -48,9 +48,9 @@ class Client:
         Raises:
             InvalidArgument: an address has another form, or the key or the file cannot be used.
         """
-        self._access = Access(api_key, tls_ca)
-        self._addresses = parse_addresses(addresses)
         self._patience = patience or Patience()
+        self._access = Access(api_key, tls_ca, self._patience.silence_seconds)
+        self._addresses = parse_addresses(addresses)
         self._budget = RetryBudget()
         self._turns = itertools.count()
         self._lock = threading.Lock()

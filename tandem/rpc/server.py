@@ -40,7 +40,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     # clients had left. It is this side's to refuse, in words.
     ("grpc.server.max_pending_requests", 65_536),
     ("grpc.server.max_pending_requests_hard_limit", 65_536),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients find out soon that this process stands still
     ("grpc.keepalive_permit_without_calls", 1),
 )
 

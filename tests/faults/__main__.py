@@ -10,6 +10,7 @@ import time
 import traceback
 from pathlib import Path
 
+from tests.faults.figures import NotHere
 from tests.faults.matrix import ROWS, cells, markdown, run_row, table
 
 BEGIN, END = "<!-- the matrix: written by `make faults` -->", "<!-- end of the matrix -->"
@@ -41,6 +42,9 @@ def main() -> int:
         try:
             with tempfile.TemporaryDirectory(prefix="faults-") as folder:
                 found = asyncio.run(run_row(row, num_trials, Path(folder), asked.evidence))
+        except NotHere as reason:
+            print(f"{row.name}: skipped: {reason}", flush=True)
+            continue
         except Exception:
             print(f"{row.name}: not finished\n{traceback.format_exc()}", flush=True)
             broken = True

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from tandem.client.attempts import Patience
 from tests.faults.figures import Figures
-from tests.faults.load import Ask, Followed, Load, asks
+from tests.faults.load import PATIENCE, Ask, Followed, Load, asks
 from tests.faults.restored import at_rest, keys_without_expiry, left_behind
 from tests.faults.stage import Stage, until
 
@@ -43,10 +44,15 @@ class Disturbance:
 
 @asynccontextmanager
 async def disturbed(
-    stage: Stage, wanted: Sequence[Ask] = (), width: int = WIDTH, *, compare_rest: bool = True
+    stage: Stage,
+    wanted: Sequence[Ask] = (),
+    width: int = WIDTH,
+    *,
+    patience: Patience = PATIENCE,
+    compare_rest: bool = True,
 ) -> AsyncIterator[Disturbance]:
     """Runs the load while the block lasts; looks at its end whether everything was let go of."""
-    load = Load(stage.addresses, wanted or asks(range(6)), shipped=stage.shipped)
+    load = Load(stage.addresses, wanted or asks(range(6)), shipped=stage.shipped, patience=patience)
     try:
         await load.learn()
         baseline = await at_rest(stage)

@@ -11,6 +11,10 @@ from tests.faults.load import Tally
 from tests.faults.spawning import Zygote
 
 
+class NotHere(Exception):
+    """This machine lacks what a row needs. Says what."""
+
+
 @dataclass
 class Figures:
     """Counts of one row. ``trials`` faults were applied, ``took_effect`` of them demonstrably."""

@@ -18,6 +18,7 @@ from orchestrator.settings import OrchestratorSettings
 from tandem.rpc.server import Listen, leave, run, serve
 from tandem.telemetry import configure_logging, new_registry
 from tests.faults.points import HookedServer, Points
+from tests.faults.wall_clock import WallClock
 
 
 class HookedStore(SessionStore):
@@ -49,6 +50,7 @@ class HookedOrchestrator(Orchestrator):
 def main(argv: Sequence[str]) -> int:
     """Runs until SIGTERM, as the service's own main does."""
     name, folder, *flags = argv
+    WallClock(Path(folder), name).install()
 
     async def orchestrator() -> None:
         settings = OrchestratorSettings.load(flags)

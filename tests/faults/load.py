@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tandem.client import AsyncClient
 from tandem.client.attempts import Patience
-from tandem.errors import DataLoss, TandemError
+from tandem.errors import DataLoss, TandemError, Unavailable
 from tandem.generation import Generation, Options
 
 METHODS = ("autoregressive", "coupled", "mtad", "speculative")
@@ -23,6 +23,9 @@ _UNDISTURBED: dict[bool, dict[Ask, Generation]] = {False: {}, True: {}}
 """What each request's text is when nothing happens: learnt once a process, by whichever stage comes first; of the
 tables, and of the shipped pair.
 """
+
+REFUSED_SECONDS = 0.1
+"""After which somebody who was refused asks for something else."""
 
 PATIENCE = Patience(start_seconds=20.0, resume_seconds=30.0)
 
@@ -69,6 +72,8 @@ class Followed:
     ended: float | None = None
     may_be_lost: bool = False
     """Both the store and the orchestrator have forgotten it, by the row's design."""
+    may_be_refused: bool = False
+    """It was begun while the store took nothing, by the row's design."""
     may_differ_from: int | None = None
     """Generated tokens from which on no more is promised than a whole text: there was no drafter for a while."""
 
@@ -95,16 +100,25 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     """Ended in DATA_LOSS where that is all that can be done."""
+    num_refused: int = 0
+    """Ended in UNAVAILABLE before they had begun, where that is all that can be done."""
 
 
 class Load:
     """Requests sent over and over, so many at a time. The first run of each must be undisturbed: `learn`."""
 
-    def __init__(self, addresses: Sequence[str], wanted: Sequence[Ask], *, shipped: bool = False) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        wanted: Sequence[Ask],
+        *,
+        shipped: bool = False,
+        patience: Patience = PATIENCE,
+    ) -> None:
         self.tally = Tally()
         self.live: set[Followed] = set()
         self.expected = _UNDISTURBED[shipped]
-        self.client = AsyncClient(addresses, PATIENCE)
+        self.client = AsyncClient(addresses, patience)
         self._wanted = list(wanted)
         self._turns = itertools.cycle(self._wanted)
         self._stopping = False
@@ -112,6 +126,8 @@ class Load:
         """Whether, for now, methods whose text depends on drafting are excused from it."""
         self.unsaved = False
         """Whether sessions that begin now will be forgotten."""
+        self.refusing = False
+        """Whether sessions that begin now cannot be stored."""
         self.longest_wait = 0.0
         """The longest that a session which has ended waited for a part, in seconds."""
 
@@ -126,6 +142,12 @@ class Load:
         self.unsaved = True
         for followed in self.live:
             followed.may_be_lost = not followed.arrivals
+
+    def refuse_new(self) -> None:
+        """What has not begun by now may be told so, as may what begins until ``refusing`` is unset."""
+        self.refusing = True
+        for followed in self.live:
+            followed.may_be_refused = not followed.arrivals
 
     async def learn(self, width: int = 8) -> None:
         """The undisturbed run: what each request's text is."""
@@ -152,7 +174,7 @@ class Load:
     async def follow(self, ask: Ask) -> None:
         """Generates one text and compares it with the undisturbed one."""
         followed = Followed(ask, time.monotonic())
-        followed.may_be_lost = self.unsaved
+        followed.may_be_lost, followed.may_be_refused = self.unsaved, self.refusing
         if self.without_drafters:
             followed.excuse()
         self.live.add(followed)
@@ -164,6 +186,11 @@ class Load:
                     followed.token_ids += part.token_ids
             self.compare(followed, stream.generation)
         except TandemError as error:
+            if followed.may_be_refused and isinstance(error, Unavailable) and not followed.arrivals:
+                self.tally.num_sessions -= 1
+                self.tally.num_refused += 1
+                await asyncio.sleep(REFUSED_SECONDS)
+                return
             lost = followed.may_be_lost and isinstance(error, DataLoss)
             kept = self.tally.lost if lost else self.tally.failed
             kept.append(f"{ask}: {type(error).__name__}: {error}")

@@ -9,11 +9,13 @@ from tests.faults.figures import Figures, Row, Surroundings
 from tests.faults.rows import (
     chaos,
     clients,
+    disk,
     draft_gone,
     drain,
     hour,
     kills,
     kv_pool,
+    loss,
     malformed,
     network,
     pairing,
@@ -23,6 +25,7 @@ from tests.faults.rows import (
     slow,
     stopped,
     store,
+    wall_clocks,
 )
 from tests.faults.spawning import Zygote
 
@@ -33,6 +36,7 @@ PROCESSES: tuple[Row, ...] = (
     *slow.ROWS,
     *drain.ROWS,
     *network.ROWS,
+    *loss.ROWS,
     *chaos.ROWS,
     *hour.ROWS,
     *shipped.ROWS,
@@ -41,6 +45,8 @@ PROCESSES: tuple[Row, ...] = (
 
 REST: tuple[Row, ...] = (
     *store.ROWS,
+    *disk.ROWS,
+    *wall_clocks.ROWS,
     *rounds.ROWS,
     *kv_pool.ROWS,
     *row_errors.ROWS,

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import psutil
+
 CHUNK_BYTES = 65536
 
 
@@ -21,6 +23,10 @@ class Network:
     holds_requests: bool = False
     """Nothing gets through to the server; it arrives once this is over."""
     holds_answers: bool = False
+    held_pid: int | None = None
+    """Whose connections are held back; None is everybody's."""
+    num_held: int = 0
+    """Pieces that were held back so far."""
     random: random.Random = field(default_factory=lambda: random.Random(1))
 
 
@@ -60,8 +66,13 @@ class BadNetwork:
         upstream: asyncio.StreamWriter | None = None
         try:
             answers, upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
-            requests_end = asyncio.create_task(self._pipe(reader, upstream, lambda: self.network.holds_requests))
-            answers_end = asyncio.create_task(self._pipe(answers, writer, lambda: self.network.holds_answers))
+            meant = _Owner(writer.get_extra_info("peername")[1], self.network)
+            requests_end = asyncio.create_task(
+                self._pipe(reader, upstream, lambda: self.network.holds_requests and meant.is_held)
+            )
+            answers_end = asyncio.create_task(
+                self._pipe(answers, writer, lambda: self.network.holds_answers and meant.is_held)
+            )
             try:
                 await asyncio.wait((requests_end, answers_end), return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -90,12 +101,30 @@ class BadNetwork:
             while True:
                 due, piece = await pieces.get()
                 await asyncio.sleep(max(0.0, due - clock()))
+                self.network.num_held += held()
                 while held():  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
                 writer.write(piece)
                 await writer.drain()
 
         await _first_of(receive, send)
+
+
+class _Owner:
+    """Whose connection it is that comes from a port of this machine, looked up when it first matters."""
+
+    def __init__(self, port: int, network: Network) -> None:
+        self._port = port
+        self._network = network
+        self._found: dict[int, bool] = {}
+
+    @property
+    def is_held(self) -> bool:
+        pid = self._network.held_pid
+        if pid is not None and pid not in self._found:
+            ends = psutil.Process(pid).net_connections("tcp")
+            self._found[pid] = any(end.laddr.port == self._port for end in ends)
+        return pid is None or self._found[pid]
 
 
 async def _first_of(*parts: Callable[[], Awaitable[None]]) -> None:

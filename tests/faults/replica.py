@@ -35,6 +35,7 @@ from tests.faults.tables import (
     UNBOUNDED_BLOCKS,
     VOCAB_SIZE,
 )
+from tests.faults.wall_clock import WallClock
 from tests.support.tabular import TabularModel, TabularSequence
 from verify_service.service import VerifyService
 from verify_service.sessions import Limits as VerifyLimits
@@ -101,6 +102,7 @@ class HookedDraft(DraftService):
 def main(argv: Sequence[str]) -> int:
     """Runs until SIGTERM, as the service's own main does."""
     role, name, folder, *flags = argv
+    WallClock(Path(folder), name).install()
     points = Points(Path(folder), name)
 
     async def replica() -> None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.faults.points import Points
 from tests.faults.proxy import BadNetwork
 from tests.faults.spawning import Forked, Zygote
 from tests.faults.tables import UNBOUNDED_BLOCKS, make_words
+from tests.faults.wall_clock import WallClock
 from tests.support.redis_server import RedisServer
 
 START_SECONDS = 90.0
@@ -55,6 +56,10 @@ class Member:
     def address(self) -> str:
         """Where the others reach it."""
         return f"127.0.0.1:{self.proxy.port if self.proxy else self.port}"
+
+    @property
+    def clock(self) -> WallClock:
+        return WallClock(self.folder, self.name)
 
     @property
     def log(self) -> Path:
@@ -99,6 +104,8 @@ class Stage:
         proxied: bool = False,
         shipped: bool = False,
         oddities: Mapping[str, tuple[str, object]] | None = None,
+        redis: Sequence[str] = (),
+        clocks: bool = False,
         **flags: dict[str, object],
     ) -> None:
         """Starts everything; ``flags`` are further settings by role.
@@ -106,8 +113,10 @@ class Stage:
         ``mischief``: replicas' messages misarrive. ``proxied``: all but Redis is reached through a proxy each.
         ``shipped``: the models are the shipped pair instead of tables, and the replicas have no points.
         ``oddities``: by member, a field of its description and what stands there instead.
+        ``redis``: flags of its server. ``clocks``: the members' wall clocks can be set.
         """
         self.shipped = shipped
+        self.redis.flags += redis
         self.redis.start()
         for role, count in (("verify", verifies), ("draft", drafts), ("orchestrator", orchestrators)):
             for number in range(count):
@@ -117,6 +126,8 @@ class Stage:
                     await member.proxy.start()
         for member in (*self.of("verify"), *self.of("draft")) if mischief else ():
             member.points.ask_for_mischief()
+        for member in self.members.values() if clocks else ():
+            member.clock.set(0.0)
         for name, oddity in (oddities or {}).items():
             self.members[name].points.ask_for_oddity(*oddity)
         await asyncio.gather(*(self.start_member(member) for member in self.members.values()))

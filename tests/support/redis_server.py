@@ -39,13 +39,25 @@ class RedisServer:
         self._folder = folder
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.flags: list[str] = []
+        """Further ones, which override the rest."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [redis_executable(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--appendonly", "no", "--dir", str(self._folder)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command += ["--appendonly", "no", "--dir", str(self._folder), *self.flags]
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            restore_signals=False,  # SIGXFSZ stays ignored: a write past a limit on files fails, and ends nobody
+        )
         _await_port(self.port, self._process)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         if self._process is not None:

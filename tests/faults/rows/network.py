@@ -9,7 +9,7 @@ import time
 from tests.faults.disturbance import disturbed
 from tests.faults.figures import Figures, Row, Surroundings
 from tests.faults.proxy import BadNetwork
-from tests.faults.stage import Stage, staged
+from tests.faults.stage import Stage, staged, until
 
 DELAY_SECONDS, JITTER_SECONDS = 0.02, 0.01
 """One way: 50 ms there and back, on the average."""
@@ -65,6 +65,33 @@ async def partition(given: Surroundings, num_trials: int) -> Figures:
     return found.figures
 
 
+async def partition_of_a_pair(given: Surroundings, num_trials: int) -> Figures:
+    """As `partition`, between one draft and one verify replica alone, for so long after the first piece was held."""
+    flags = {"round_timeout": ROUND_TIMEOUT, "lease_timeout": 1.0}
+    async with (
+        staged(given.zygote, given.folder, proxied=True, orchestrator=flags) as stage,
+        disturbed(stage) as found,
+    ):
+        directions = ((True, False), (False, True), (True, True))
+        turns = itertools.cycle(itertools.product(stage.of("draft"), stage.of("verify"), directions))
+        for draft, verify, (requests, answers) in itertools.islice(turns, num_trials):
+            assert verify.proxy is not None
+            network = verify.proxy.network
+            await found.under_way()
+            held = network.num_held
+            network.held_pid = draft.pid
+            network.holds_requests, network.holds_answers = requests, answers
+            await until(lambda network=network, held=held: network.num_held > held, "the two have something to say")
+            sessions, since = set(found.load.live), time.monotonic()
+            await asyncio.sleep(HELD_SECONDS)
+            network.holds_requests = network.holds_answers = False
+            network.held_pid = None
+            found.figures.trials += 1
+            found.figures.took_effect += bool(sessions)
+            await found.settle(sessions, since)
+    return found.figures
+
+
 def _proxies(stage: Stage) -> list[BadNetwork]:
     return [member.proxy for member in stage.members.values() if member.proxy is not None]
 
@@ -85,6 +112,15 @@ ROWS = (
         run=partition,
         short=3,
         long=30,
+        longest_stall=STALL_SECONDS,
+    ),
+    Row(
+        name="network-partition-pair",
+        fault="partition between one draft and one verify replica alone, one way and both; then healed",
+        promise="fenced, healed without duplicates; sessions go on with another pair",
+        run=partition_of_a_pair,
+        short=3,
+        long=36,
         longest_stall=STALL_SECONDS,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import time
 
@@ -10,6 +11,7 @@ import psutil
 
 from tests.faults.disturbance import disturbed
 from tests.faults.figures import Figures, Row, Surroundings
+from tests.faults.load import PATIENCE
 from tests.faults.stage import Member, Stage, staged, until
 
 ROUND_TIMEOUT, LEASE_TIMEOUT = 0.5, 1.0
@@ -17,6 +19,11 @@ ROUND_TIMEOUT, LEASE_TIMEOUT = 0.5, 1.0
 
 LATE_SECONDS = 0.3
 """For what the replica does when it goes on."""
+
+SILENCE_SECONDS = 3.0
+"""After which clients leave an orchestrator; a third of it goes by at least, wherever between two pings it stops."""
+
+ORPHAN_SECONDS = 12
 
 STALL_SECONDS = 2 * ROUND_TIMEOUT + 3.0
 
@@ -27,6 +34,28 @@ async def verify_stopped(given: Surroundings, num_trials: int) -> Figures:
 
 async def draft_stopped(given: Surroundings, num_trials: int) -> Figures:
     return await _stopped(given, "draft", num_trials)
+
+
+async def orchestrator_stopped(given: Surroundings, num_trials: int) -> Figures:
+    """Its clients leave it for the other; once it goes on, nobody listens any more to what it has in hand."""
+    flags = {"round_timeout": ROUND_TIMEOUT, "lease_timeout": LEASE_TIMEOUT, "session_ttl": ORPHAN_SECONDS}
+    patience = dataclasses.replace(PATIENCE, silence_seconds=SILENCE_SECONDS)
+    async with (
+        staged(given.zygote, given.folder, orchestrators=2, orchestrator=flags) as stage,
+        disturbed(stage, patience=patience) as found,
+    ):
+        for number in range(num_trials):
+            victim = stage.of("orchestrator")[number % 2]
+            assert victim.forked is not None
+            await until(lambda busy=victim: stage.metrics(busy)["tandem:num_requests_running"] > 1, "it has work")
+            sessions, since = await found.under_way(), time.monotonic()
+            victim.forked.send(signal.SIGSTOP)
+            stall = await found.settle(sessions, since)
+            found.figures.trials += 1
+            found.figures.took_effect += _is_stopped(victim) and stall > SILENCE_SECONDS / 3
+            victim.forked.send(signal.SIGCONT)
+            await asyncio.sleep(LATE_SECONDS)
+    return found.figures
 
 
 async def _stopped(given: Surroundings, role: str, num_trials: int) -> Figures:
@@ -77,5 +106,14 @@ ROWS = (
         short=3,
         long=40,
         longest_stall=STALL_SECONDS,
+    ),
+    Row(
+        name="orchestrator-stop",
+        fault="orchestrator SIGSTOP, one of two, past its clients' patience with silence (3 s here), then SIGCONT",
+        promise="the client resumes at the other, each token exactly once",
+        run=orchestrator_stopped,
+        short=1,
+        long=40,
+        longest_stall=SILENCE_SECONDS + STALL_SECONDS,
     ),
 )

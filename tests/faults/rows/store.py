@@ -61,7 +61,7 @@ async def _away(given: Surroundings, num_trials: int, seconds: float) -> Figures
             sessions = await found.under_way()
             stage.redis.kill()
             gone = time.monotonic()
-            told = await _is_told(stage, number)
+            told = await is_told(stage, number)
             await asyncio.sleep(gone + seconds - time.monotonic())
             stood_still = not any(at > gone + seconds / 2 for session in sessions for at in session.arrivals)
             stage.redis.start()
@@ -83,7 +83,7 @@ async def refuses_writes(given: Surroundings, num_trials: int) -> Figures:
                     store.replicaof("127.0.0.1", "1")  # of nobody: stale, and read-only
                 else:
                     store.config_set("maxmemory", "1")
-                told = await _is_told(stage, number)
+                told = await is_told(stage, number)
                 await asyncio.sleep(began + REFUSING_SECONDS - time.monotonic())
                 stood_still = not any(
                     at > began + REFUSING_SECONDS / 2 for session in sessions for at in session.arrivals
@@ -97,7 +97,7 @@ async def refuses_writes(given: Surroundings, num_trials: int) -> Figures:
     return found.figures
 
 
-async def _is_told(stage: Stage, seed: int) -> bool:
+async def is_told(stage: Stage, seed: int) -> bool:
     """Whether new work is refused at once."""
     ask = Ask("autoregressive", seed, 1)
     async with AsyncClient(stage.addresses, Patience(start_seconds=0.0)) as client:
