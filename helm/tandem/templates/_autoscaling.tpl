@@ -1,0 +1,1 @@
+{{- define "tandem.autoscaling" -}}{{- end -}}
