@@ -193,8 +193,8 @@ ROWS = (
         fault="Redis SIGKILL, started again at once, empty",
         promise="nothing emitted is contradicted; sessions go on within 2 s",
         run=restarted,
-        short=3,
-        long=50,
+        short=2,
+        long=200,
         longest_stall=RESUMED_SECONDS,
     ),
     Row(
@@ -229,7 +229,7 @@ ROWS = (
         fault="Redis comes back without its last writes",
         promise="what was shown is written back by the orchestrator; nothing is contradicted",
         run=last_writes_lost,
-        short=2,
+        short=1,
         long=50,
         longest_stall=RESUMED_SECONDS,
     ),
@@ -238,7 +238,7 @@ ROWS = (
         fault="Redis comes back with an older text and an older epoch, and an orchestrator dies with it",
         promise="what was shown is written back from the client; the fence goes past the replicas' epoch",
         run=rolled_back_under_a_moved_session,
-        short=2,
+        short=1,
         long=60,
     ),
 )
