@@ -24,11 +24,11 @@ class Helm:
 
     async def install(self, **values: Any) -> None:
         """Installs the release and waits until all is ready. ``values`` are further top-level ones."""
-        await self._apply("install", values)
+        await self.apply("install", "--wait", "--timeout", "60s", **values)
 
     async def upgrade(self, **values: Any) -> None:
         """Upgrades it and waits until the rollout is over."""
-        await self._apply("upgrade", values)
+        await self.apply("upgrade", "--wait", "--timeout", "60s", **values)
 
     async def rollback(self, revision: int) -> None:
         await self._run("rollback", self.release, str(revision), "--wait", "--timeout", "60s")
@@ -41,14 +41,15 @@ class Helm:
         said = json.loads(await self._run("history", self.release, "--output", "json"))
         return [(int(one["revision"]), one["status"]) for one in said]
 
-    async def _apply(self, verb: str, values: dict[str, Any]) -> None:
+    async def apply(self, verb: str, *flags: str, **values: Any) -> None:
+        """Installs or upgrades, with no wait unless ``flags`` say so."""
         merged = {**self._values, **values}
         for name, value in self._values.items():
             if isinstance(value, dict) and isinstance(values.get(name), dict):
                 merged[name] = {**value, **values[name]}
         file = self._folder / "values.json"
         file.write_text(json.dumps(merged))
-        await self._run(verb, self.release, str(CHART), "--values", str(file), "--wait", "--timeout", "60s")
+        await self._run(verb, self.release, str(CHART), "--values", str(file), *flags)
 
     async def _run(self, *arguments: str) -> str:
         process = await asyncio.create_subprocess_exec(

@@ -92,8 +92,16 @@ class Kubelet:
 
     def _register(self) -> None:
         room = {"cpu": "64", "memory": "256Gi", "pods": "500"}
-        self._core.create_node({"metadata": {"name": self.name, "labels": {**self.selector, "kubernetes.io/hostname": self.name}}})
-        ready = {"type": "Ready", "status": "True", "reason": "Test", "lastHeartbeatTime": _now(), "lastTransitionTime": _now()}
+        self._core.create_node(
+            {"metadata": {"name": self.name, "labels": {**self.selector, "kubernetes.io/hostname": self.name}}}
+        )
+        ready = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "Test",
+            "lastHeartbeatTime": _now(),
+            "lastTransitionTime": _now(),
+        }
         self._core.patch_node_status(
             self.name,
             {
@@ -117,7 +125,9 @@ class Kubelet:
                 if pod is None:
                     component = spec.metadata.labels["app.kubernetes.io/component"]
                     name = spec.metadata.name
-                    pod = self.pods[spec.metadata.uid] = Pod(name, component, next(self._ips), self.folder / f"{name}.log")
+                    pod = self.pods[spec.metadata.uid] = Pod(
+                        name, component, next(self._ips), self.folder / f"{name}.log"
+                    )
                     pod.spec = spec
                     pod.task = asyncio.create_task(self._live(pod), name=name)
                 if spec.metadata.deletion_timestamp is not None:

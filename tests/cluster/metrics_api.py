@@ -69,7 +69,13 @@ class MetricsApi:
         """The object at a path; None where there is none."""
         if path == f"/apis/{GROUP_VERSION}":
             known = [
-                {"name": f"pods/{name}", "namespaced": True, "kind": "MetricValueList", "singularName": "", "verbs": ["get"]}
+                {
+                    "name": f"pods/{name}",
+                    "namespaced": True,
+                    "kind": "MetricValueList",
+                    "singularName": "",
+                    "verbs": ["get"],
+                }
                 for name in sorted(self.names)
             ]
             return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": GROUP_VERSION, "resources": known}
@@ -122,7 +128,9 @@ def _handler(served: MetricsApi) -> type[BaseHTTPRequestHandler]:
             url = urllib.parse.urlsplit(self.path)
             path = urllib.parse.unquote(url.path).rstrip("/")
             found = served.answer(path, urllib.parse.parse_qs(url.query))
-            body = json.dumps(found or {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404}).encode()
+            body = json.dumps(
+                found or {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404}
+            ).encode()
             self.send_response(200 if found else 404)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

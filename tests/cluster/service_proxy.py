@@ -27,7 +27,7 @@ class ServiceProxy:
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.address = "127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         self._keep(asyncio.create_task(self._look()))
 
     async def close(self) -> None:
