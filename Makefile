@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CLIENTS_READY := $(VENV)/.clients-ready
 
-.PHONY: setup demo test test-clients faults check protos lint lint-protos format clean quality sweep
+.PHONY: setup demo test test-clients faults check protos lint lint-protos format clean quality sweep images sbom locks
 
 setup: $(READY)
 
@@ -46,10 +46,31 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/hadolint docker/Dockerfile
+	$(VENV)/bin/shellcheck docker/build docker/sbom
 
 format: $(READY)
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+# The images of docker/Dockerfile, and a list of what each holds under build/sbom. docker/README.md has the settings.
+images:
+	docker/build $(ROLES)
+
+sbom:
+	docker/sbom build/sbom
+
+# What the images are made of, to the file. TORCH_CPU is a page or a folder that has the CPU build of torch.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu/torch
+LOCK := $(VENV)/bin/uv pip compile --quiet --no-header --upgrade --generate-hashes \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28
+export UV_CUSTOM_COMPILE_COMMAND := make locks
+
+locks: $(READY)
+	$(LOCK) docker/locks/build.in -o docker/locks/build.txt
+	$(LOCK) --extra jwt --no-emit-package hf-xet pyproject.toml -o docker/locks/orchestrator.txt
+	$(LOCK) --extra engine pyproject.toml -o docker/locks/engine-cuda.txt
+	$(LOCK) --extra engine --find-links $(TORCH_CPU) pyproject.toml -o docker/locks/engine-cpu.txt
 
 # buf comes from npm; where that is absent the Python side of the contract is still tested.
 lint-protos:
