@@ -34,6 +34,8 @@ class ModelHost(Generic[Event]):
         self._hosted: HostedModel | None = None
         busy = gauge(registry, "model_busy_seconds", "Seconds in which the model's thread was not waiting.")
         busy.set_function(lambda: self.thread.busy_seconds)
+        share = gauge(registry, "busy_share", "Share of the last ten seconds in which it was not, 0 to 1.")
+        share.set_function(lambda: self.thread.busy_share)
 
     async def start(self, build: Callable[[HostedModel], Actor[Event]]) -> HostedModel:
         """Loads the model and builds its actor, both in the model thread.
@@ -60,6 +62,16 @@ class ModelHost(Generic[Event]):
         )
         self.lifecycle = "ready"
         return hosted
+
+    def is_alive(self) -> bool:
+        """Whether the model's thread makes progress.
+
+        Raises:
+            InvariantBroken: it has died, or the model can never run again.
+        """
+        if self._hosted is not None:
+            self._hosted.check()
+        return self.thread.is_alive()
 
     def describe(self, methods: tuple[str, ...], num_sessions: int) -> Description:
         """What the replica is; without the model's part while that is being loaded."""

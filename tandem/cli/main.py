@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from tandem.cli.bench import bench
 from tandem.cli.chat import chat
 from tandem.cli.demo import demo
 from tandem.cli.drain import drain
@@ -31,6 +32,7 @@ app.command()(chat)
 app.command()(demo)
 app.command()(drain)
 app.command()(health)
+app.command()(bench)
 app.add_typer(evaluate, name="eval")
 app.add_typer(keys, name="keys")
 app.add_typer(sessions, name="sessions")
