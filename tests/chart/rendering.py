@@ -106,7 +106,7 @@ CASES: dict[str, tuple[str | None, dict[str, Any]]] = {
             "verify": {"settings": {"kvBlocks": 3000000}, "resources": {"limits": {"cpu": "2", "memory": "4Gi"}}},
             "draft": {"settings": {"dtype": "float32"}, "preStopSeconds": 0},
             "networkPolicy": {"enabled": False},
-            "serviceAccount": {"create": False},
+            "serviceAccount": {"annotations": {"account": "models"}},
             "commonLabels": {"team": "models"},
             "podAnnotations": {"note": "here"},
         },
