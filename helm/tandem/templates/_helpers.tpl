@@ -54,7 +54,7 @@ labels:
 {{- end -}}
 
 {{/* A service account whose token no pod gets unless it asks for it. */}}
-{{- define "tandem.serviceAccount" -}}
+{{- define "tandem.serviceAccount" }}
 ---
 apiVersion: v1
 kind: ServiceAccount
