@@ -160,14 +160,14 @@ def rendered(case: str) -> tuple[Object, ...]:
     return render_with_helm_4(values_of(case))
 
 
-def render_with_helm_3(values: dict[str, Any]) -> tuple[Object, ...]:
+def render_with_helm_3(values: dict[str, Any], name: str = RELEASE) -> tuple[Object, ...]:
     """The objects that the helm command makes.
 
     Raises:
         ValueError: helm refuses the values; its message.
     """
     done = subprocess.run(
-        [helm_binary(), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", "-"],
+        [helm_binary(), "template", name, str(CHART), "--namespace", NAMESPACE, "--values", "-"],
         input=json.dumps(values),
         capture_output=True,
         text=True,
