@@ -13,10 +13,13 @@ from tandem.decoding.warp import Candidates
 from tandem.engine.adjusting import Deltas
 from tandem.engine.batch import BatchPlan, Feed
 from tandem.engine.families import attention_shape
+from tandem.engine.forward import run_pass
 from tandem.engine.kv_pool import KVPool
 from tandem.engine.loading import LoadedModel, ModelIdentity
 from tandem.engine.masking import Mask
 from tandem.engine.most_probable import candidates_with_top
+from tandem.engine.prefix import PrefixCounts
+from tandem.engine.ranks import Ranks
 from tandem.engine.readout import top_candidates
 from tandem.engine.scores import scores_of
 from tandem.engine.sequence import Sequence
@@ -27,16 +30,19 @@ from tandem.errors import InvalidArgument, InvariantBroken, OutOfKV
 class Engine:
     """One model and its KV pool. Not safe to share between threads: one thread owns an engine."""
 
-    def __init__(self, loaded: LoadedModel, *, num_kv_blocks: int, block_size: int = 16) -> None:
-        """Raises: InvalidArgument for a pool without room."""
+    def __init__(
+        self, loaded: LoadedModel, *, num_kv_blocks: int, block_size: int = 16, ranks: Ranks | None = None
+    ) -> None:
+        """`ranks`: who else runs the model, as rank 0 sees them. Raises: InvalidArgument for a pool without room."""
         if num_kv_blocks < 1 or block_size < 1:
             raise InvalidArgument(f"a pool of {num_kv_blocks} blocks of {block_size} slots holds nothing")
         self.identity: ModelIdentity = loaded.identity
         self._model = loaded.model
         self._device = loaded.model.device
-        self._kv = KVPool(
-            attention_shape(loaded.model.config), num_kv_blocks, block_size, loaded.model.dtype, self._device
-        )
+        self._ranks = ranks
+        shape = attention_shape(loaded.model.config, ranks.size if ranks is not None else 1)
+        pool = KVPool if ranks is None else ranks.pool
+        self._kv = pool(shape, num_kv_blocks, block_size, loaded.model.dtype, self._device)
         self._open: set[Sequence] = set()
 
     @property
@@ -51,12 +57,17 @@ class Engine:
 
     @property
     def kv_usage(self) -> float:
-        """Share of the KV blocks that are taken, 0 to 1."""
+        """Share of the KV blocks that sequences hold, 0 to 1; one that several share counts once."""
         return 1.0 - self._kv.blocks.num_free / self._kv.blocks.num_blocks
 
-    def open(self) -> Sequence:
-        """A sequence without tokens; it takes no block yet."""
-        sequence = Sequence(self._kv)
+    @property
+    def prefix_counts(self) -> PrefixCounts:
+        """How much KV was looked for and found, counted on."""
+        return self._kv.prefix_counts
+
+    def open(self, cache_salt: bytes | None = None) -> Sequence:
+        """A sequence without tokens; it takes no block yet. It shares KV with others of its salt; None: with nobody."""
+        sequence = Sequence(self._kv, cache_salt)
         self._open.add(sequence)
         return sequence
 
@@ -106,11 +117,11 @@ class Engine:
                 feed.sequence.trim()
             raise
         for feed in feeds:
-            feed.sequence.tree = feed.tree
+            feed.sequence.grow(feed.tree, feed.token_ids)
         return logits
 
     def check_integrity(self) -> None:
-        """Audit: every block is free or owned once, and every block table fits its sequence.
+        """Audit: every block is held as often as sequences own it, and every block table fits its sequence.
 
         Raises: InvariantBroken.
         """
@@ -121,20 +132,8 @@ class Engine:
         tables = [sequence.block_table for sequence in self._open]
         self._kv.blocks.check(np.concatenate(tables) if tables else np.empty(0, dtype=np.int64))
 
-    @torch.inference_mode()
     def _run(self, plan: BatchPlan) -> torch.Tensor:
-        output = self._model(
-            input_ids=self._on_device(plan.token_ids())[None],
-            position_ids=self._on_device(plan.positions())[None],
-            use_cache=False,
-            logits_to_keep=self._on_device(plan.logits_at()),
-            tandem_plan=plan,
-        )
-        logits: torch.Tensor = output.logits[0]
-        return logits
-
-    def _on_device(self, numbers: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> torch.Tensor:
-        return torch.from_numpy(numbers).to(self._device)
+        return run_pass(self._model, plan) if self._ranks is None else self._ranks.lead(self._model, plan)
 
     def _checked(self, index: int, row: Row) -> Feed:
         """The row with its grown tree. Raises: InvalidArgument for anything that cannot be fed."""
