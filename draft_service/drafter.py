@@ -141,7 +141,7 @@ class Drafter:
         self._send_outcomes()
         self._outlet.hand_over()
         self._metrics.sessions.set(len(self._leases))
-        self._metrics.kv_usage.set(self._hosted.kv_usage())
+        self._metrics.kv.tell(self._hosted)
         if self._hosted.meter is not None and not self._leases:
             self._hosted.meter.rest()
         if not self._draining and any(lease.is_ready for lease in self._leases.values()):
@@ -175,7 +175,7 @@ class Drafter:
                 self._forget(batch[0].session_id)
             else:  # one row may be to blame, and the others are not to suffer for it
                 for lease in batch:
-                    lease.sequence.forget_kv()  # whatever state it is in now, nothing is drafted from it
+                    lease.sequence.distrust_kv()  # whatever state it is in now, nothing is drafted from it
                     self._draft([lease])
             return
         seconds = time.monotonic() - began

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from tandem.engine.kv_metrics import KVMetrics
 from tandem.telemetry import COUNTS, counter, gauge, histogram
 
 
@@ -17,6 +18,6 @@ class DraftMetrics:
             registry, "verify_round_trip_seconds", "From sending a proposal until its verdict was applied."
         )
         self.sessions = gauge(registry, "num_requests_running", "Sessions leased.")
-        self.kv_usage = gauge(registry, "kv_cache_usage_perc", "Share of the KV blocks that are taken, 0 to 1.")
+        self.kv = KVMetrics(registry)
         self.kv_misses = counter(registry, "kv_misses", "Rounds whose text the verify replica did not hold.")
         self.leases_ended = counter(registry, "leases_ended", "Leases over before their text was.", ("failed",))

@@ -207,6 +207,9 @@ def dump_setup(value: Setup) -> str:
     fields = asdict(value)
     if not value.principal:
         del fields["principal"]  # orchestrators from before there were any read the record too
+    salt = fields["decoding"].pop("cache_salt")
+    if salt:
+        fields["decoding"]["cache_salt"] = salt.hex()
     return json.dumps(fields, separators=(",", ":"))
 
 
@@ -220,7 +223,8 @@ def load_setup(content: bytes) -> Setup:
         fields = json.loads(content)
         decoding = fields.pop("decoding")
         sampling = decoding.pop("sampling")
-        # Records from before biases and constraints were served have none.
+        # Records from before salts, biases and constraints were served have none.
+        salt = bytes.fromhex(decoding.pop("cache_salt", ""))
         biases = tuple((token, bias) for token, bias in sampling.pop("logit_bias", ()))
         constraint = sampling.pop("constraint", None)
         return Setup(
@@ -230,6 +234,7 @@ def load_setup(content: bytes) -> Setup:
                 ),
                 speculation=Speculation(**decoding.pop("speculation")),
                 eos_token_ids=tuple(decoding.pop("eos_token_ids")),
+                cache_salt=salt,
                 **decoding,
             ),
             stop=tuple(fields.pop("stop")),

@@ -14,7 +14,6 @@ from orchestrator.access.grpc_edge import GuardInterceptor
 from orchestrator.access.guard import Guard
 from orchestrator.access.http_edge import GuardedApp
 from orchestrator.access.quotas import Quotas
-from orchestrator.http import HttpServer, application
 from orchestrator.metrics import Metrics
 from orchestrator.openai.door import OpenAIDoor, no_such_route
 from orchestrator.openai.served import ServedModel
@@ -34,6 +33,7 @@ from tandem.decoding.rng import DRAWING_VERSION
 from tandem.errors import Unavailable
 from tandem.models import shipped
 from tandem.rpc.codec import Description, Lifecycle
+from tandem.rpc.http import HttpServer, application
 from tandem.rpc.server import DRAIN_SECONDS, is_loopback
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
@@ -78,7 +78,7 @@ class Orchestrator:
             self._playground = Playground(self._sessions, tokenizer, settings.defaults, self._served)
             routes += self._playground.routes()
             open_paths += self._playground.open_paths
-        app = application(registry, self._why_not_ready, routes, no_such_route)
+        app = application(registry, self.is_alive, self.why_not_ready, routes, no_such_route)
         guarded = GuardedApp(app, self._guard, open_paths, operator_paths=["/metrics"])
         self._http = HttpServer(guarded, settings.host, settings.http_port, settings.open_public_tls())
         self._instance_id = secrets.token_hex(8)
@@ -151,11 +151,23 @@ class Orchestrator:
 
     def ready_fields(self) -> Mapping[str, str]:
         """Where HTTP is served."""
-        return {"http": self._http.url, "metrics": f"{self._http.url}/metrics"}
+        return {"http": self._http.url}
 
     def is_alive(self) -> bool:
         """The event loop runs, or nobody would be asking; peers and store have no say."""
         return True
+
+    async def why_not_ready(self) -> str:
+        """Empty while it serves, a verify replica is there, and the store answers."""
+        if self._lifecycle != "ready":
+            return self._lifecycle
+        if not accepted(self._placement.verify_links):
+            return self._placement.why_no_verify()
+        try:
+            await self._store.ping()
+        except Unavailable as error:
+            return str(error)
+        return ""
 
     async def drain(self) -> None:
         """Has texts resumed elsewhere; those that nobody can resume may end for a while."""
@@ -189,14 +201,3 @@ class Orchestrator:
         while not await placement.wait(settled, SAY_EVERY_SECONDS):
             self._log.warning("waiting", reason=placement.why_no_verify())
         placement.check_verifying()
-
-    async def _why_not_ready(self) -> str:
-        if self._lifecycle != "ready":
-            return self._lifecycle
-        if not accepted(self._placement.verify_links):
-            return self._placement.why_no_verify()
-        try:
-            await self._store.ping()
-        except Unavailable as error:
-            return str(error)
-        return ""

@@ -29,7 +29,6 @@ _REASONS: dict[FinishReason, pb.FinishReason] = {
     "length": pb.FINISH_REASON_LENGTH,
     "cancelled": pb.FINISH_REASON_CANCELLED,
 }
-_UNSERVED = ("cache_salt",)
 _OPTIONAL = ("draft_length", "beam_width", "threshold", "temperature", "top_k", "top_p", "min_p", "seed", "max_tokens")
 
 Response = TypeVar("Response", pb.GenerateResponse, pb.ResumeResponse)
@@ -141,14 +140,11 @@ def decode_prompt(request: pb.GenerateRequest | pb.ScoreRequest) -> str | tuple[
 
 
 def decode_options(request: pb.GenerateRequest) -> Options:
-    """The options of a request; what nobody serves yet is refused by name.
+    """The options of a request.
 
     Raises:
-        InvalidArgument: an option that is not served, or a name that is too long.
+        InvalidArgument: a name is too long.
     """
-    for name in _UNSERVED:
-        if getattr(request, name):
-            raise InvalidArgument(f"{name} is not served by this version; leave it out")
     if len(request.method) > 64:
         raise InvalidArgument(f"method has {len(request.method)} characters; at most 64 are accepted")
     given = {name: getattr(request, name) for name in _OPTIONAL if request.HasField(name)}
@@ -161,6 +157,7 @@ def decode_options(request: pb.GenerateRequest) -> Options:
         "frequency_penalty": request.frequency_penalty,
         "logit_bias": _decode_bias(request),
         "num_top_log_probs": request.num_top_log_probs,
+        "cache_salt": request.cache_salt,
     }
     if request.HasField("constraint"):
         constraint = codec.decode_constraint(request.constraint)

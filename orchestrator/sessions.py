@@ -7,9 +7,10 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from orchestrator.access.cache_salt import cache_salt
 from orchestrator.access.principal import caller
 from orchestrator.access.quotas import Quotas
 from orchestrator.admission import Admission, Room
@@ -120,6 +121,7 @@ class Sessions:
             await self.tokens(request.prompt, add_special_tokens=request.add_special_tokens), limits
         )
         decoding = decoding_for(options, len(prompt), limits, self._defaults)
+        decoding = replace(decoding, cache_salt=cache_salt(caller().name, decoding.cache_salt))
         tokenizer = self._around.tokenizer
         record = SessionRecord(
             session_id=secrets.token_urlsafe(16),

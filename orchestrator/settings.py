@@ -30,7 +30,10 @@ class OrchestratorSettings(ServiceSettings):
     verify: Addresses = Field(description="addresses of the verify replicas, with commas between")
     draft: Addresses = Field((), description="addresses of the draft replicas; none: the target decodes alone")
     tokenizer: str | None = Field(None, description="model folder or Hugging Face id; the shipped target if not given")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="session store")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="session store; redis+sentinel://HOST:PORT,HOST:PORT/MASTER asks Sentinels where it is",
+    )
     http_port: int = Field(
         0, ge=0, le=65535, description="port of the OpenAI-compatible API, /metrics and probes; 0 picks a free one"
     )

@@ -57,6 +57,10 @@ class Options(TypedDict, total=False):
     """Tokens to generate at most; 256, or what fits, unless given."""
     stop: str | Sequence[str] | None
     """Strings that end the text and are not part of it."""
+    cache_salt: str | bytes | None
+    """Computed prompts are shared only with texts of the same salt, at most 64 bytes; with all that have none unless
+    given. Where a service asks for keys, with those of the same key besides.
+    """
     ignore_eos: bool
     """Samples end tokens and passes over them."""
     trace: bool

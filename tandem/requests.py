@@ -100,7 +100,12 @@ def decoding_for(options: Options, num_prompt_tokens: int, limits: Limits, defau
         bool(options.get("trace")),
         num_prompt_tokens,
         num_top,
+        _salt(options.get("cache_salt")),
     )
+
+
+def _salt(given: str | bytes | None) -> bytes:
+    return given.encode() if isinstance(given, str) else given or b""
 
 
 def _checked_bias(logit_bias: Mapping[int, float], limits: Limits) -> tuple[tuple[int, float], ...]:

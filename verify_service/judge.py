@@ -114,7 +114,7 @@ class Judge:
             self._draining = False
             self._outlet.put(Drained())
         self._outlet.hand_over()
-        self._metrics.kv_usage.set(self._hosted.kv_usage())
+        self._metrics.kv.tell(self._hosted)
         self._metrics.running.set(self._sessions.num_active)
         if self._hosted.meter is not None and not self._sessions.num_active and not self._scores:
             self._hosted.meter.rest()
@@ -164,7 +164,7 @@ class Judge:
         """After a pass that failed: one row may be to blame, and the others are not to suffer for it."""
         for session, position in zip(batch, positions, strict=True):
             if len(batch) > 1 and session.sequence.position == position:
-                session.sequence.forget_kv()  # whatever state it is in now, nothing is served from it
+                session.sequence.distrust_kv()  # whatever state it is in now, nothing is served from it
                 self._pass([session], began)
             else:
                 self._answer(None, session.session_id, [Refused(session.session_id, error)], session)

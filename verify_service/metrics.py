@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from tandem.decoding.values import MAX_DRAFT_LENGTH, Outcome
+from tandem.engine.kv_metrics import KVMetrics
 from tandem.telemetry import COUNTS, counter, gauge, histogram
 from verify_service.events import Answer, Dropped, KvMissed, NotScored, Refused, Scored, Verdict
 
@@ -30,7 +31,7 @@ class VerifyMetrics:
         )
         self._per_position = [per_position.labels(str(position)) for position in range(MAX_DRAFT_LENGTH)]
         self._tokens = counter(registry, "generation_tokens", "Tokens appended to texts.")
-        self.kv_usage = gauge(registry, "kv_cache_usage_perc", "Share of the KV blocks that are taken, 0 to 1.")
+        self.kv = KVMetrics(registry)
         self.running = gauge(registry, "num_requests_running", "Sessions being served.")
         rounds = counter(registry, "rounds", "Rounds by what they were answered with.", ("verdict",))
         self._rounds = {verdict: rounds.labels(verdict) for verdict in _VERDICTS}

@@ -19,7 +19,7 @@ from orchestrator.openai.body import Body
 from orchestrator.openai.constraining import ResponseFormat, Source, StructuredOutputs
 from orchestrator.openai.unserved import unserved
 from tandem.decoding.methods import METHODS
-from tandem.decoding.values import MAX_BEAM_WIDTH, MAX_BIASES, MAX_DRAFT_LENGTH
+from tandem.decoding.values import MAX_BEAM_WIDTH, MAX_BIASES, MAX_DRAFT_LENGTH, MAX_SALT_BYTES
 from tandem.generation import Options
 from tandem.requests import MAX_STOP_CHARACTERS, MAX_STOPS
 
@@ -129,6 +129,12 @@ class Sampled(Body):
         Speculative | None,
         BeforeValidator(_speculation, json_schema_input_type=Literal[False] | Speculative | None),
     ] = Field(None, description="false: plain decoding; an object: how to draft and judge")
+    cache_salt: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_SALT_BYTES,
+        description="computed prompts are shared only with texts of the same salt, at most 64 bytes in UTF-8",
+    )
     user: str | None = Field(None, description="decides nothing")
     safety_identifier: str | None = Field(None, description="decides nothing")
     prompt_cache_key: str | None = Field(None, description="decides nothing")
@@ -183,6 +189,7 @@ class Sampled(Body):
             max_tokens=self.most_tokens,
             stop=self.stop,
             ignore_eos=bool(self.ignore_eos),
+            cache_salt=self.cache_salt,
             num_top_log_probs=self.num_top_log_probs,
         )
         return unconstrained | next(iter(self._constraints().values()), Options())

@@ -28,6 +28,7 @@ MAX_SUPPORT = 64
 MAX_TOKENS = 1 << 20
 MAX_BIASES = 1024
 MAX_TOP_LOG_PROBS = 20
+MAX_SALT_BYTES = 64
 MAX_TOP_ENTRIES = 1 << 21
 """Of all tokens of a text together, so that they fit a message."""
 _MAX_TOKEN_ID = (1 << 32) - 1
@@ -140,9 +141,14 @@ class Decoding:
     """Number of leading tokens that were given, not generated: penalties and constraint pass them over."""
     num_top_log_probs: int = 0
     """How many of the most probable tokens are told with each that is generated."""
+    cache_salt: bytes = b""
+    """KV of the same tokens is shared between sessions of the same salt. Decides nothing of the text."""
 
     def __post_init__(self) -> None:
         check_num_top(self.num_top_log_probs)
+        if len(self.cache_salt) > MAX_SALT_BYTES:
+            long = f"cache_salt has {len(self.cache_salt)} bytes; expected at most {MAX_SALT_BYTES}"
+            raise InvalidArgument(long, "cache_salt")
         if self.sampling.constraint is not None:
             kind = self.sampling.constraint.kind
             if self.ignore_eos:

@@ -226,6 +226,7 @@ def _fail_where_not_finite(layout: _Layout, candidates: Candidates) -> None:
             layout.growths[index].failed = RowFailed(
                 "the model's logits are not finite for this text; it was not drafted"
             )
+            layout.growths[index].text.distrust_kv()
 
 
 def _stop_where_unsure(layout: _Layout, support: Support, depth: int) -> None:

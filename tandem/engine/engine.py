@@ -18,6 +18,7 @@ from tandem.engine.kv_pool import KVPool
 from tandem.engine.loading import LoadedModel, ModelIdentity
 from tandem.engine.masking import Mask
 from tandem.engine.most_probable import candidates_with_top
+from tandem.engine.prefix import PrefixCounts
 from tandem.engine.ranks import Ranks
 from tandem.engine.readout import top_candidates
 from tandem.engine.scores import scores_of
@@ -56,12 +57,17 @@ class Engine:
 
     @property
     def kv_usage(self) -> float:
-        """Share of the KV blocks that are taken, 0 to 1."""
+        """Share of the KV blocks that sequences hold, 0 to 1; one that several share counts once."""
         return 1.0 - self._kv.blocks.num_free / self._kv.blocks.num_blocks
 
-    def open(self) -> Sequence:
-        """A sequence without tokens; it takes no block yet."""
-        sequence = Sequence(self._kv)
+    @property
+    def prefix_counts(self) -> PrefixCounts:
+        """How much KV was looked for and found, counted on."""
+        return self._kv.prefix_counts
+
+    def open(self, cache_salt: bytes | None = None) -> Sequence:
+        """A sequence without tokens; it takes no block yet. It shares KV with others of its salt; None: with nobody."""
+        sequence = Sequence(self._kv, cache_salt)
         self._open.add(sequence)
         return sequence
 
@@ -111,11 +117,11 @@ class Engine:
                 feed.sequence.trim()
             raise
         for feed in feeds:
-            feed.sequence.tree = feed.tree
+            feed.sequence.grow(feed.tree, feed.token_ids)
         return logits
 
     def check_integrity(self) -> None:
-        """Audit: every block is free or owned once, and every block table fits its sequence.
+        """Audit: every block is held as often as sequences own it, and every block table fits its sequence.
 
         Raises: InvariantBroken.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from tandem.energy.counter import NotMeasured
 from tandem.energy.meter import EnergyMeter
 from tandem.energy.powercap import POWERCAP_ROOT
 from tandem.engine.place import Place
+from tandem.engine.prefix import PrefixCounts
 from tandem.engine.tree_model import Row, TreeModel
 from tandem.errors import InvalidArgument
 from tandem.matching import Grammars
@@ -48,7 +49,9 @@ class HostedModel:
     dtype: str
     num_kv_slots: int
     kv_usage: Callable[[], float]
-    """Share of the KV pool that is taken, 0 to 1."""
+    """Share of the KV pool that is held, 0 to 1."""
+    prefix_counts: PrefixCounts = field(default_factory=PrefixCounts)
+    """How much KV was looked for and found; counted on."""
     grammars: Grammars | None = None
     """Of its tokens; None where no text can be held to a constraint."""
     meter: EnergyMeter | None = None
@@ -108,6 +111,7 @@ def host_model(
         dtype=identity.dtype,
         num_kv_slots=blocks * BLOCK_SIZE,
         kv_usage=lambda: engine.kv_usage,
+        prefix_counts=engine.prefix_counts,
         grammars=Grammars.of_model(name, identity.eos_token_ids),
         meter=_meter(loaded, powercap_root, place.local_size),
         check=ranks.check if ranks is not None else lambda: None,

@@ -10,6 +10,7 @@ import torch
 
 from tandem.engine.blocks import BlockPool
 from tandem.engine.families import AttentionShape
+from tandem.engine.prefix import PrefixCounts
 
 Slots = slice | torch.Tensor
 """A run of slots, which is read through a view, or their numbers, `[n]`, which are gathered."""
@@ -28,6 +29,7 @@ class KVPool:
         self.shape = shape
         self.block_size = block_size
         self.blocks = BlockPool(num_blocks)
+        self.prefix_counts = PrefixCounts()
         self.device = device
         self.dtype = dtype
         num_slots = num_blocks * block_size

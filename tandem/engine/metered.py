@@ -25,9 +25,9 @@ class MeteredModel:
         """As the model's."""
         return self._model.vocab_size
 
-    def open(self) -> CachedSequence:
+    def open(self, cache_salt: bytes | None = None) -> CachedSequence:
         """As the model's."""
-        return self._model.open()
+        return self._model.open(cache_salt)
 
     def close(self, sequence: CachedSequence) -> None:
         """As the model's."""

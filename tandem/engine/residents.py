@@ -33,7 +33,7 @@ class Residents:
             InvalidArgument: its constraint cannot be served.
         """
         matcher = self._matcher(decoding)
-        text = TextSequence(self.model.open(), token_ids, decoding, warped, matcher)
+        text = TextSequence(self.model.open(decoding.cache_salt), token_ids, decoding, warped, matcher)
         self.admit(text)
         return text
 

@@ -13,6 +13,9 @@ from tandem.errors import InvalidArgument
 from tandem.matching import Bitmask, Matcher
 
 _PREFILL_CHUNK = 512
+_WORTH_LOOKING_FOR = 16
+"""Pending tokens from which on KV is looked for: what a round leaves pending is computed sooner than found."""
+
 _NO_TOKENS: Ids = np.empty(0, np.int64)
 
 
@@ -95,6 +98,12 @@ class TextSequence:
             self.cache.rollback(self.position - 1)
         return self.token_ids[self.cache.length :]
 
+    def adopt(self) -> None:
+        """Shares what others have computed already of the pending text; its last token is left."""
+        pending = self.pending()
+        if len(pending) > _WORTH_LOOKING_FOR:
+            self.cache.adopt(pending[:-1])
+
     def feed_text(self, count: int) -> Row:
         """A row of the first ``count`` tokens of the pending text, asking for no logits."""
         tokens = np.array(self.pending()[:count], np.int64)
@@ -128,6 +137,11 @@ class TextSequence:
     def forget_kv(self) -> None:
         """Gives up the KV; it is computed again when next needed."""
         self.cache.rollback(0)
+        self._num_fed_of_text, self._tree_tokens, self._tree_parents = 0, [], []
+
+    def distrust_kv(self) -> None:
+        """As `forget_kv`, of KV that may be wrong: nobody else adopts it."""
+        self.cache.distrust()
         self._num_fed_of_text, self._tree_tokens, self._tree_parents = 0, [], []
 
     def _adjustment(self, first: int) -> Adjustment | None:
@@ -185,6 +199,8 @@ class TextSequence:
 def prefill(model: TreeModel, sequences: Tokens[TextSequence]) -> None:
     """Feeds long pending texts in chunks until every sequence has at most one chunk pending."""
     while True:
+        for sequence in sequences:
+            sequence.adopt()
         long = [sequence for sequence in sequences if len(sequence.pending()) > _PREFILL_CHUNK]
         if not long:
             return

@@ -34,7 +34,19 @@ class CachedSequence(Protocol):
         ...
 
     def rollback(self, length: int) -> None:
-        """Truncates the settled positions to ``length`` and drops every unsettled node."""
+        """Truncates the settled positions to ``length``, or fewer where blocks are shared, and drops every node."""
+        ...
+
+    def adopt(self, token_ids: Sequence[int]) -> int:
+        """Settles what others have computed already of ``token_ids``, which follow the settled positions.
+
+        Returns:
+            How many positions more are settled. Where there are any, unsettled nodes are dropped.
+        """
+        ...
+
+    def distrust(self) -> None:
+        """As a rollback to nothing, of KV that may be wrong: nobody else adopts it from now on."""
         ...
 
 
@@ -71,8 +83,8 @@ class TreeModel(Protocol):
         """Width of the logits."""
         ...
 
-    def open(self) -> CachedSequence:
-        """A sequence without any KV yet."""
+    def open(self, cache_salt: bytes | None = None) -> CachedSequence:
+        """A sequence without any KV yet; it may share that of others with the same salt, unless the salt is None."""
         ...
 
     def close(self, sequence: CachedSequence) -> None:

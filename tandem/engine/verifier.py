@@ -131,6 +131,8 @@ class Verifier:
                 judged[index] = self._judge_one(item, finite[rounds.rows[index]], rounds, index)
             except TandemError as error:
                 results[index] = error
+                if isinstance(error, RowFailed):
+                    item.text.distrust_kv()
         emitted = rounds.emit(judged, candidates)
         judge_seconds = time.perf_counter() - started - forward_seconds
         joules = self._metered.charge(texts) if self._metered is not None else None

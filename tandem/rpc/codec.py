@@ -180,6 +180,7 @@ def encode_decoding(value: Decoding) -> pb.Decoding:
         trace=value.trace,
         prompt_length=value.prompt_length,
         num_top_log_probs=value.num_top_log_probs,
+        cache_salt=value.cache_salt,
     )
 
 
@@ -190,7 +191,6 @@ def decode_decoding(message: pb.Decoding) -> Decoding:
         f"max_position is {message.max_position}; expected 1 to {MAX_TOKENS}",
     )
     _require(len(message.eos_token_ids) <= MAX_EOS_IDS, f"at most {MAX_EOS_IDS} eos_token_ids are accepted")
-    _require(len(message.cache_salt) <= 64, "cache_salt must be at most 64 bytes")
     _require(
         0 <= message.prompt_length <= MAX_TOKENS,
         f"prompt_length is {message.prompt_length}; expected 0 to {MAX_TOKENS}",
@@ -204,6 +204,7 @@ def decode_decoding(message: pb.Decoding) -> Decoding:
         trace=message.trace,
         prompt_length=message.prompt_length,
         num_top_log_probs=message.num_top_log_probs,
+        cache_salt=message.cache_salt,
     )
 
 

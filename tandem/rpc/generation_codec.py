@@ -43,6 +43,8 @@ def encode_request(prompt: str | Sequence[int], options: Options) -> pb.Generate
             elif name == "logit_bias":
                 for token, bias in dict(cast(Mapping[int, float], value or {})).items():
                     request.logit_bias.add(token_id=token, bias=bias)
+            elif name == "cache_salt":
+                request.cache_salt = value.encode() if isinstance(value, str) else cast(bytes, value or b"")
             elif value is not None and name not in KINDS:
                 setattr(request, name, value)
     with _named("json_schema"):

@@ -1,4 +1,4 @@
-"""The tiny models, built once a session, and engines that are audited when their test is over."""
+"""The tiny models, built once a session, and their engines, audited when the test that made them is over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tandem.engine.engine import Engine
-from tests.engine.tiny_models import TINY, Tiny, tiny
+from tests.engine.tiny_models import MADE, TINY, Tiny, tiny
 
 _BUILT: dict[str, Tiny] = {}
 
@@ -19,6 +19,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _every_engine_is_audited() -> Iterator[None]:
+    MADE.clear()
+    yield
+    for engine in MADE:
+        engine.check_integrity()
 
 
 def built(name: str) -> Tiny:
@@ -38,14 +46,6 @@ def llama() -> Tiny:
 
 
 @pytest.fixture
-def make_engine() -> Iterator[Callable[..., Engine]]:
+def make_engine() -> Callable[..., Engine]:
     """`make_engine(tiny, num_kv_blocks=…, block_size=…)`."""
-    engines: list[Engine] = []
-
-    def make(model: Tiny, num_kv_blocks: int = 64, block_size: int = 4) -> Engine:
-        engines.append(model.engine(num_kv_blocks, block_size))
-        return engines[-1]
-
-    yield make
-    for engine in engines:
-        engine.check_integrity()
+    return Tiny.engine

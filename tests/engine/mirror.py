@@ -22,9 +22,10 @@ def chain(sequence_nodes: int, length: int) -> np.ndarray:
 
 
 class Mirror:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, cache_salt: bytes | None = None) -> None:
         self.engine = engine
-        self.sequence = engine.open()
+        self.shares = cache_salt is not None
+        self.sequence = engine.open(cache_salt)
         self.settled: list[int] = []
         self.tokens: list[int] = []  # of the unsettled nodes
         self.parents: list[int] = []
@@ -58,8 +59,18 @@ class Mirror:
 
     def rollback(self, length: int) -> None:
         self.sequence.rollback(length)
-        del self.settled[length:]
+        kept = self.sequence.length
+        assert kept == length or (self.shares and 0 <= kept < length)
+        del self.settled[kept:]
         self._forget_nodes()
+
+    def adopt(self, token_ids: list[int]) -> int:
+        """What is found of tokens that go on from the settled ones counts as settled."""
+        gained = self.sequence.adopt(token_ids)
+        if gained:
+            self.settled += token_ids[:gained]
+            self._forget_nodes()
+        return gained
 
     def _forget_nodes(self) -> None:
         self.tokens, self.parents = [], []

@@ -52,7 +52,7 @@ def test_a_block_is_given_back_once() -> None:
 
 @pytest.mark.parametrize(
     ("owned", "complaint"),
-    [([0, 1, 1], "more than one"), ([0], "no sequence owns"), ([0, 1, 2], "free at once")],
+    [([0, 1, 1], "by more sequences"), ([0], "more often than"), ([0, 1, 2], "by more sequences")],
 )
 def test_the_audit_notices(owned: list[int], complaint: str) -> None:
     pool = BlockPool(4)

@@ -138,7 +138,7 @@ def test_rollback_goes_back_only(llama: Tiny, make_engine: MakeEngine) -> None:
 
 
 def test_the_audit_notices_a_table_that_does_not_fit(llama: Tiny) -> None:
-    engine = llama.engine()
+    engine = Engine(llama.loaded, num_kv_blocks=64, block_size=4)  # not one that is audited after the test
     sequence = engine.open()
     engine.forward([Row(sequence, np.arange(9), chain(0, 9), ints())])
     sequence.length += 4

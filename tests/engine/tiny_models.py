@@ -39,6 +39,9 @@ _OPT = {
     "pad_token_id": 1,
 }
 
+MADE: list[Engine] = []
+"""Engines of the test that is running; they are audited after it."""
+
 # name -> configuration; the names of variants begin with the family's
 TINY: dict[str, dict[str, Any]] = {
     "llama": {**_COMMON, "model_type": "llama"},
@@ -86,7 +89,9 @@ class Tiny:
     plain: PreTrainedModel
 
     def engine(self, num_kv_blocks: int = 64, block_size: int = 4) -> Engine:
-        return Engine(self.loaded, num_kv_blocks=num_kv_blocks, block_size=block_size)
+        engine = Engine(self.loaded, num_kv_blocks=num_kv_blocks, block_size=block_size)
+        MADE.append(engine)
+        return engine
 
     @torch.no_grad()
     def plain_logits(self, token_ids: list[int] | np.ndarray) -> torch.Tensor:

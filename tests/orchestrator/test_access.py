@@ -94,6 +94,17 @@ def requests() -> dict[str, Any]:
     return {method.name: kinds[method.input_type.full_name]() for method in service.methods}
 
 
+async def test_principals_share_no_computed_prompts_and_their_own_salts_divide_further(start: Any) -> None:
+    keyed = await start()
+    for who in ("alice", "alice", "bob"):
+        for salt in (b"", b"team"):
+            await keyed.text(who, cache_salt=salt)
+    await keyed.text("alice", cache_salt=keyed.draft.opened[4].decoding.cache_salt)  # what bob's was made into
+    salts = [run.decoding.cache_salt for run in keyed.draft.opened]
+    assert salts[:2] == salts[2:4]
+    assert len({*salts, b"", b"team"}) == 7
+
+
 async def test_no_method_answers_without_a_valid_key(start: Any) -> None:
     keyed = await start()
     wrong = [

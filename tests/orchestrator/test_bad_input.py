@@ -71,7 +71,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"num_top_log_probs": -1}, "num_top_log_probs is -1"),
     ({"num_top_log_probs": 21}, "num_top_log_probs is 21"),
     ({"num_top_log_probs": 20, "max_tokens": 1_000_000}, "num_top_log_probs is 20, of 1000000 tokens"),
-    ({"cache_salt": b"salt"}, "cache_salt"),
+    ({"cache_salt": bytes(65)}, "cache_salt has 65 bytes"),
 ]
 
 

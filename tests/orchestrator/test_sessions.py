@@ -87,6 +87,7 @@ async def test_options_reach_the_replicas(stage: Stage) -> None:
         presence_penalty=0.5,
         frequency_penalty=-1.5,
         logit_bias=[LogitBias(token_id=7, bias=-100), LogitBias(token_id=5, bias=0.25)],
+        cache_salt=b"\xffsalt",
     )
     first, second = (run.decoding for run in draft.opened)
     spec = first.speculation
@@ -98,6 +99,7 @@ async def test_options_reach_the_replicas(stage: Stage) -> None:
     assert sampling.logit_bias == ((7, -100.0), (5, 0.25))
     assert (first.sampling.presence_penalty, first.sampling.frequency_penalty, first.sampling.logit_bias) == (0, 0, ())
     assert (second.prompt_length, second.eos_token_ids) == (3, (1,))
+    assert (first.cache_salt, second.cache_salt) == (b"", b"\xffsalt")
 
 
 @pytest.mark.parametrize("method", ["autoregressive", "mtjd"])

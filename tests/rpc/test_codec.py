@@ -62,6 +62,7 @@ decodings = st.builds(
     trace=st.booleans(),
     prompt_length=st.integers(0, 1 << 20),
     num_top_log_probs=st.integers(0, 20),
+    cache_salt=st.binary(max_size=64),
 )
 fences = st.builds(Fence, st.integers(1, 2**64 - 1), st.binary(min_size=8, max_size=32))
 names = st.builds(

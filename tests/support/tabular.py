@@ -45,6 +45,12 @@ class TabularSequence:
         self.settled = self.settled[:length]
         self.unsettled = []
 
+    def adopt(self, token_ids: Sequence[int]) -> int:
+        return 0
+
+    def distrust(self) -> None:
+        self.rollback(0)
+
     def read(self, tokens: list[int], parents: list[int], asked: list[int]) -> list[tuple[int, int]]:
         """Takes in a row, and gives the last two tokens at each place asked for; 0 stands before the first."""
         base = len(self.unsettled)
@@ -71,7 +77,7 @@ class TabularModel:
         with np.errstate(invalid="ignore"):
             self._log_normaliser = np.logaddexp.reduce(self._sorted, axis=2)
 
-    def open(self) -> TabularSequence:
+    def open(self, cache_salt: bytes | None = None) -> TabularSequence:
         sequence = TabularSequence()
         self.open_sequences[id(sequence)] = sequence
         return sequence

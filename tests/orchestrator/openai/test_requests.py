@@ -96,6 +96,10 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"grammar": "start: nobody"}, "grammar", "nobody"),
     ({"grammar": 'start: "a"', "response_format": {"type": "json_object"}}, "grammar", "response_format and grammar"),
     ({"messages": MESSAGES}, "messages", "unknown"),
+    ({"cache_salt": ""}, "cache_salt", "at least 1"),
+    ({"cache_salt": 5}, "cache_salt", "string"),
+    ({"cache_salt": "x" * 65}, "cache_salt", "64"),
+    ({"cache_salt": "ï" * 33}, "cache_salt", "66 bytes"),
 ]
 
 BAD_CHATS: list[tuple[dict[str, Any], str, str]] = [

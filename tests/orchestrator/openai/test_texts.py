@@ -64,6 +64,7 @@ async def test_every_parameter_reaches_the_decoding(door: Door) -> None:
         frequency_penalty=-0.5,
         logit_bias={"7": -100, "0": 2.5},
         ignore_eos=True,
+        cache_salt="naïve",
         seed=5,
         speculative={"accept_threshold": 0.75, "num_speculative_tokens": 5, "beam_width": 6, "method": "mtad"},
     )
@@ -80,6 +81,7 @@ async def test_every_parameter_reaches_the_decoding(door: Door) -> None:
     assert sampling.logit_bias == ((7, -100.0), (0, 2.5))
     assert (speculation.threshold, speculation.draft_length, speculation.beam_width) == (0.75, 5, 6)
     assert decoding.ignore_eos
+    assert decoding.cache_salt == "naïve".encode()
     assert decoding.max_position == 3 + 20
 
 
