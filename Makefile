@@ -46,8 +46,8 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/hadolint docker/Dockerfile
-	$(VENV)/bin/shellcheck docker/build docker/sbom
+	$(VENV)/bin/hadolint docker/Dockerfile tests/cluster/node_proof/redis.Dockerfile
+	$(VENV)/bin/shellcheck .ci/run docker/build docker/sbom tests/cluster/node_proof/pack
 
 format: $(READY)
 	$(VENV)/bin/ruff format .
