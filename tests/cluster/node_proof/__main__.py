@@ -105,7 +105,7 @@ def prove(api: client.ApiClient, log: Transcript) -> None:
         "node with nothing but them, and the chart with the values of a laptop. Two processor cores, shared with the\n"
         "control plane; the image of Redis is built from Debian's package, since no registry is asked."
     )
-    log.run("kubectl", "get", "nodes", "--output", "wide")
+    log.run("kubectl", "get", "nodes")
     since = time.monotonic()
     log.run(
         *("helm", "install", "tandem", "helm/tandem", "--values", "helm/tandem/values-laptop.yaml"),
@@ -129,7 +129,7 @@ def prove(api: client.ApiClient, log: Transcript) -> None:
 def first_token(api: client.ApiClient) -> float:
     """Seconds until the first text came over HTTP from the Service, as a client in the cluster calls it."""
     service = client.CoreV1Api(api).read_namespaced_service("tandem-orchestrator", NAMESPACE)
-    body = {"model": "target", "prompt": PROMPT, "seed": 1, "stream": True}
+    body = {"prompt": PROMPT, "seed": 1, "stream": True}
     request = urllib.request.Request(
         f"http://{service.spec.cluster_ip}:8080/v1/completions",
         json.dumps(body).encode(),
