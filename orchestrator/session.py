@@ -358,6 +358,7 @@ class Session:
             outcome.log_probs,
             traced,
             outcome.top_log_probs,
+            committed_at=self._last_token_at,
         )
 
     def _finish(self, reason: FinishReason, stop: str) -> None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 PREFIX = "TANDEM_"
 
-ROLES = ("DRAFT", "VERIFY", "ORCHESTRATOR", "STORE", "UP", "CLIENT")
-"""Whose variables, ``TANDEM_<ROLE>_…``, may stand beside one's own; each role checks its own."""
+ROLES = ("DRAFT", "VERIFY", "ORCHESTRATOR", "STORE", "UP", "CLIENT", "TEST")
+"""Whose variables, ``TANDEM_<ROLE>_…``, may stand beside one's own; each role checks its own. Tests have theirs too."""
 
 API_KEY_VARIABLE = "TANDEM_API_KEY"
 """The clients' own key; services take no notice of it."""
