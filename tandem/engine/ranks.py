@@ -7,9 +7,9 @@ part of the weights and of every slot's keys and values, and do with them what r
                            │      ║ sums of the layers' parts
     others              listen ─► pass ─► listen ─► …
 
-Two groups of one membership: sums travel over `nccl` between GPUs and `gloo` between CPUs, and are awaited for so
-long; what is told travels over `gloo`, and is awaited for ever, since a replica may have nothing to do. A rank that
-ends is noticed by its closed connections. Nothing is mended: a group that has lost a pass serves no more.
+Two groups of one membership: sums travel over `nccl` between GPUs and `gloo` between CPUs, what is told over `gloo`.
+It is awaited for ever, since a replica may have nothing to do. A rank that ends is noticed by its closed connections,
+one that hangs by the clock. Nothing is mended: a group that has lost a pass serves no more.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from tandem.engine.pass_message import Ints, Move, decode, encode
 from tandem.engine.place import Place
 from tandem.errors import InvalidArgument, InvariantBroken, Unavailable
 
-JOIN_SECONDS = 120.0
+JOIN_SECONDS = 300.0
 """How long the ranks wait for one another to start; what they import takes most of it."""
-SUM_SECONDS = 60.0
-"""How long a rank waits for the others' part of a layer: much less than a model thread may be at one step."""
+PASS_SECONDS = 60.0
+"""How long a pass may take before a rank is taken to hang: less than a model thread may be at one step."""
 HEAD_NUMBERS = 1024
 """How much of what is told goes out at once, its length included; only longer passes need a second message."""
 
@@ -47,10 +47,11 @@ _FOR_EVER = timedelta(days=3650)
 class Ranks:
     """The processes that run one model together, as one of them sees them. One thread owns it, but for `check`."""
 
-    def __init__(self, place: Place, sum_seconds: float = SUM_SECONDS) -> None:
+    def __init__(self, place: Place, pass_seconds: float = PASS_SECONDS) -> None:
         """Connects nothing yet."""
         self.place = place
-        self._sum_seconds = sum_seconds
+        self._pass_seconds = pass_seconds
+        self._passing_since: float | None = None
         self._moves: list[Move] = []
         self._lost: Exception | None = None
 
@@ -101,7 +102,6 @@ class Ranks:
             store=store,
             rank=place.rank,
             world_size=place.size,
-            timeout=timedelta(seconds=self._sum_seconds),
             device_id=device if on_gpu else None,
         )
         self._telling = dist.new_group(backend="gloo", timeout=_FOR_EVER)
@@ -127,13 +127,19 @@ class Ranks:
 
         Raises: Unavailable, from now on always, if the ranks have lost one another.
         """
+        self._passing_since = time.monotonic()
         try:
             if self._lost is None:
                 self._tell(encode(self._moves, plan.feeds))
                 self._moves.clear()
-                return run_pass(model, plan)
+                logits = run_pass(model, plan)
+                if logits.is_cuda:
+                    torch.cuda.synchronize(logits.device)  # a GPU that waits for another one has not passed
+                return logits
         except Exception as error:  # whatever it was, nobody knows how far the others have come
             self._lost = error
+        finally:
+            self._passing_since = None
         raise Unavailable(
             "this verify replica is ending: the processes that run its model have lost one another; ask another one"
         ) from self._lost
@@ -150,8 +156,14 @@ class Ranks:
             run_pass(model, BatchPlan(kv, feeds))
 
     def check(self) -> None:
-        """Raises: InvariantBroken if another rank has ended, or a pass was lost."""
+        """Raises: InvariantBroken if another rank has ended or hangs, or a pass was lost."""
         self.place.check_others()
+        since = self._passing_since
+        if since is not None and time.monotonic() - since > self._pass_seconds:
+            raise InvariantBroken(
+                f"a pass has not ended within {self._pass_seconds:g} s: one of the {self.size} processes that run the "
+                "model hangs; start the replica anew"
+            )
         if self._lost is not None:
             raise InvariantBroken(f"the {self.size} processes that run the model have lost one another: {self._lost}")
 
