@@ -10,7 +10,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
-	$(PY) -m pip install --quiet --editable '.[engine,store,eval,chat,jwt,dev]'
+	$(PY) -m pip install --quiet --editable '.[engine,store,eval,chat,jwt,kubernetes,dev]'
 	touch $(READY)
 
 demo: $(READY)
@@ -68,7 +68,7 @@ export UV_CUSTOM_COMPILE_COMMAND := make locks
 
 locks: $(READY)
 	$(LOCK) docker/locks/build.in -o docker/locks/build.txt
-	$(LOCK) --extra jwt --no-emit-package hf-xet pyproject.toml -o docker/locks/orchestrator.txt
+	$(LOCK) --extra jwt --extra kubernetes --no-emit-package hf-xet pyproject.toml -o docker/locks/orchestrator.txt
 	$(LOCK) --extra engine pyproject.toml -o docker/locks/engine-cuda.txt
 	$(LOCK) --extra engine --find-links $(TORCH_CPU) pyproject.toml -o docker/locks/engine-cpu.txt
 

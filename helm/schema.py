@@ -31,7 +31,7 @@ OWNED = {
     *("tls_cert", "tls_key", "tls_ca", "tls_name", "public_tls_cert", "public_tls_key"),
     *("api_keys", "jwt_keys", "jwt_audience", "jwt_issuer"),
     *("verify", "draft", "target", "tokenizer", "model_name", "redis_url", "drain_timeout"),
-    *("parallelism", "register", "advertise"),
+    *("parallelism", "register_at", "advertise"),
 }
 """Settings that templates set, from values of their own; they are none of ``settings``."""
 

@@ -14,6 +14,7 @@ from orchestrator.access.grpc_edge import GuardInterceptor
 from orchestrator.access.guard import Guard
 from orchestrator.access.http_edge import GuardedApp
 from orchestrator.access.quotas import Quotas
+from orchestrator.discovery.addresses import source_of
 from orchestrator.metrics import Metrics
 from orchestrator.openai.door import OpenAIDoor, no_such_route
 from orchestrator.openai.served import ServedModel
@@ -62,7 +63,8 @@ class Orchestrator:
         tokenizer = Tokenizer.from_pretrained(self._tokenizer_name)
         self._tokenizer = tokenizer
         self._store = store or SessionStore(settings.redis_url, settings.lifetimes)
-        self._placement = Placement(tokenizer, settings.verify, settings.draft, settings.open_tls())
+        verify, draft = (source_of(one, settings.redis_url) for one in (settings.verify, settings.draft))
+        self._placement = Placement(tokenizer, verify, draft, settings.open_tls())
         metrics = Metrics(registry)
         slowness = Slowness(self._placement, metrics, settings.slow_factor, settings.slow_pause)
         around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience, slowness)
@@ -141,12 +143,9 @@ class Orchestrator:
         await self._await_store()
         await self._await_verify()
         placement = self._placement
-        links = [*placement.verify_links, *placement.draft_links]
         # A draft replica that is still loading would have the first texts decoded by the target alone.
-        answered = lambda: all(link.state in ("accepted", "refused") for link in links)  # noqa: E731
-        if not await placement.wait(answered, self._settings.startup_timeout):
-            missing = [link.reason for link in links if link.state not in ("accepted", "refused")]
-            self._log.warning("serving without some replicas", reasons=missing)
+        if not await placement.wait(lambda: placement.is_known, self._settings.startup_timeout):
+            self._log.warning("serving without some replicas", reasons=placement.why_not_known())
         self._lifecycle = "ready"
 
     def ready_fields(self) -> Mapping[str, str]:
@@ -196,7 +195,7 @@ class Orchestrator:
     async def _await_verify(self) -> None:
         placement = self._placement
         settled = lambda: (  # noqa: E731
-            bool(accepted(placement.verify_links)) or all(link.state == "refused" for link in placement.verify_links)
+            bool(accepted(placement.verify_links)) or placement.refuses_verifying
         )
         while not await placement.wait(settled, SAY_EVERY_SECONDS):
             self._log.warning("waiting", reason=placement.why_no_verify())

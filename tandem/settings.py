@@ -11,7 +11,7 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,10 +19,13 @@ from tandem.energy.powercap import POWERCAP_ROOT
 from tandem.errors import InvalidArgument
 from tandem.pem_files import PemFiles
 
+if TYPE_CHECKING:
+    from tandem.registration import Registration
+
 PREFIX = "TANDEM_"
 
-ROLES = ("DRAFT", "VERIFY", "ORCHESTRATOR", "STORE", "UP", "CLIENT")
-"""Whose variables, ``TANDEM_<ROLE>_…``, may stand beside one's own; each role checks its own."""
+ROLES = ("DRAFT", "VERIFY", "ORCHESTRATOR", "STORE", "UP", "CLIENT", "TEST")
+"""Whose variables, ``TANDEM_<ROLE>_…``, may stand beside one's own; each role checks its own. Tests have theirs too."""
 
 API_KEY_VARIABLE = "TANDEM_API_KEY"
 """The clients' own key; services take no notice of it."""
@@ -151,6 +154,32 @@ class ModelSettings(ServiceSettings):
     powercap_root: Path = Field(
         POWERCAP_ROOT, description="folder of the kernel's energy counters of processors; containers mount it elsewhere"
     )
+
+    register_at: str = Field(
+        "", description="Redis URL of a store where orchestrators look for replicas; none: they find it otherwise"
+    )
+    advertise: str = Field(
+        "", description="host:port by which the others reach it, for --register-at; where it listens if not given"
+    )
+
+    @model_validator(mode="after")
+    def _check_registration(self) -> Self:
+        if self.advertise and not self.register_at:
+            raise ValueError("advertise says nothing without register_at")
+        return self
+
+    def registration(self) -> Registration | None:
+        """Where it is to be registered, if anywhere.
+
+        Raises:
+            InvalidArgument: register_at or advertise cannot be used.
+        """
+        if not self.register_at:
+            return None
+        # Clients read this module too, and know nothing of Redis.
+        from tandem.registration import Registration
+
+        return Registration(self.register_at, self.role, self.advertise)
 
 
 def _flag(name: str) -> str:

@@ -71,7 +71,9 @@ async def _serve(settings: VerifySettings, place: Place) -> None:
         limits,
         registry,
     )
-    listen = Listen(settings.host, settings.port, settings.metrics_port, settings.ready_file, tls)
+    listen = Listen(
+        settings.host, settings.port, settings.metrics_port, settings.ready_file, tls, settings.registration()
+    )
     await serve(service, listen, registry)
 
 

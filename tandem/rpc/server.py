@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry
 
 from tandem.errors import InvalidArgument, InvariantBroken, TandemError
 from tandem.pem_files import PemFiles
+from tandem.registration import Registration
 from tandem.rpc.channel import MESSAGE_OPTIONS
 from tandem.rpc.http import HttpServer, application
 from tandem.rpc.interceptor import ErrorInterceptor
@@ -108,6 +109,8 @@ class Listen:
     ready_file: Path | None = None
     tls: PemFiles | None = None
     """The server's certificate, and of whom it asks one; None is plaintext."""
+    registration: Registration | None = None
+    """By which others find it, while it serves."""
 
 
 async def serve(
@@ -150,6 +153,8 @@ async def serve(
                 await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
             if listen.ready_file is not None:
                 _write_ready(listen.ready_file, ready)
+            if listen.registration is not None:
+                listen.registration.start(address)
             log.info("serving", **{key: value for key, value in ready.items() if key != "role"})
             if on_ready is not None:
                 await on_ready(address)
@@ -157,6 +162,8 @@ async def serve(
             began = time.monotonic()
             log.info("draining")
             await healthy.enter_graceful_shutdown()
+            if listen.registration is not None:
+                await listen.registration.withdraw()
             try:
                 await asyncio.wait_for(service.drain(), service.drain_seconds)
             except TimeoutError:
@@ -167,6 +174,8 @@ async def serve(
         restore()
         await server.stop(None)
         await service.close()
+        if listen.registration is not None:
+            await listen.registration.close()
         await metrics.close()
 
 

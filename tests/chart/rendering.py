@@ -106,7 +106,7 @@ CASES: dict[str, tuple[str | None, dict[str, Any]]] = {
             "verify": {"settings": {"kvBlocks": 3000000}, "resources": {"limits": {"cpu": "2", "memory": "4Gi"}}},
             "draft": {"settings": {"dtype": "float32"}, "preStopSeconds": 0},
             "networkPolicy": {"enabled": False},
-            "serviceAccount": {"create": False},
+            "serviceAccount": {"annotations": {"account": "models"}},
             "commonLabels": {"team": "models"},
             "podAnnotations": {"note": "here"},
         },
@@ -160,14 +160,14 @@ def rendered(case: str) -> tuple[Object, ...]:
     return render_with_helm_4(values_of(case))
 
 
-def render_with_helm_3(values: dict[str, Any]) -> tuple[Object, ...]:
+def render_with_helm_3(values: dict[str, Any], name: str = RELEASE) -> tuple[Object, ...]:
     """The objects that the helm command makes.
 
     Raises:
         ValueError: helm refuses the values; its message.
     """
     done = subprocess.run(
-        [helm_binary(), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--values", "-"],
+        [helm_binary(), "template", name, str(CHART), "--namespace", NAMESPACE, "--values", "-"],
         input=json.dumps(values),
         capture_output=True,
         text=True,

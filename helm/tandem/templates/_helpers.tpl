@@ -53,13 +53,8 @@ labels:
   {{- include "tandem.labels" . | nindent 2 }}
 {{- end -}}
 
-{{- define "tandem.serviceAccountName" -}}
-{{- ternary (include "tandem.object" .) "default" .root.Values.serviceAccount.create -}}
-{{- end -}}
-
 {{/* A service account whose token no pod gets unless it asks for it. */}}
-{{- define "tandem.serviceAccount" -}}
-{{- if .root.Values.serviceAccount.create }}
+{{- define "tandem.serviceAccount" }}
 ---
 apiVersion: v1
 kind: ServiceAccount
@@ -70,7 +65,6 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 automountServiceAccountToken: false
-{{- end }}
 {{- end -}}
 
 {{/* The image of a role; `image` are the role's own values. */}}

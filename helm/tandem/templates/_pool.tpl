@@ -26,7 +26,7 @@ spec:
         {{- toYaml . | nindent 8 }}
       {{- end }}
     spec:
-      serviceAccountName: {{ include "tandem.serviceAccountName" . }}
+      serviceAccountName: {{ include "tandem.object" . }}
       automountServiceAccountToken: false
       {{- include "tandem.podSecurity" . | nindent 6 }}
       {{- if and $own.gpu.enabled $own.gpu.runtimeClassName }}
