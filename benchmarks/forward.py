@@ -1,10 +1,11 @@
 """Time of one forward pass of a small Llama through the engine and through the library's own cache.
 
-    python benchmarks/forward.py [--threads 1 2] [--dtypes float32 bfloat16] [--tokens 1 5 17] [--wide]
+    python -m benchmarks.forward [--threads 1 2] [--dtypes float32 bfloat16] [--tokens 1 5 17] [--wide]
 
 Weights are random: time does not depend on them. `--wide` widens the feed-forward to 85M parameters, the cost of a
 larger target. Each figure is the tenth percentile of many passes at the same context length, and the contestants
-take turns, so that a busy machine hurts all alike.
+take turns, so that a busy machine hurts all alike. So does a plain read of as many bytes as the pass must read of
+weights, out of a block of memory larger than any cache: what a pass could not be faster than.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from tandem.engine.engine import Engine
-from tandem.engine.loading import adopt
+from tandem.engine.loading import LoadedModel, adopt
 from tandem.engine.tree_model import Row
 
 VOCAB_SIZE = 1536
 CONTEXT_LENGTH = 200
 NUM_PASSES = 100
+READ_BYTES = 512 << 20
 
 
 def build(intermediate_size: int, dtype: torch.dtype, attention: str) -> LlamaForCausalLM:
@@ -57,9 +59,9 @@ def library_pass(model: LlamaForCausalLM, num_tokens: int) -> Callable[[], None]
     return run
 
 
-def engine_pass(model: LlamaForCausalLM, num_tokens: int, *, as_tree: bool) -> Callable[[], None]:
+def engine_pass(model: LoadedModel, num_tokens: int, *, as_tree: bool) -> Callable[[], None]:
     """A chain, or a tree in which every node has two children, behind settled KV; rolled back after each pass."""
-    engine = Engine(adopt(model, "benchmark", ""), num_kv_blocks=64)
+    engine = Engine(model, num_kv_blocks=64)
     sequence = engine.open()
     prompt = np.random.default_rng(0).integers(0, VOCAB_SIZE, CONTEXT_LENGTH)
     engine.forward([Row(sequence, prompt, np.arange(-1, CONTEXT_LENGTH - 1), np.empty(0, np.int64))])
@@ -70,6 +72,26 @@ def engine_pass(model: LlamaForCausalLM, num_tokens: int, *, as_tree: bool) -> C
     def run() -> None:
         engine.forward([row])
         sequence.rollback(CONTEXT_LENGTH)
+
+    return run
+
+
+def weight_bytes(model: LlamaForCausalLM) -> int:
+    """What a pass must read: all weights, but of an embedding that is not the head too only a row a token."""
+    embedding = model.get_input_embeddings().weight
+    is_head = model.get_output_embeddings().weight is embedding
+    return sum(weight.nbytes for weight in model.parameters() if is_head or weight is not embedding)
+
+
+def plain_read(num_bytes: int) -> Callable[[], None]:
+    """Reads so many bytes of memory, another part each time, as fast as a sum of numbers can."""
+    memory = torch.ones(max(READ_BYTES, num_bytes) // 8, dtype=torch.int64)
+    part, start = num_bytes // 8, 0
+
+    def run() -> None:
+        nonlocal start
+        start = start + part if start + 2 * part <= len(memory) else 0
+        memory[start : start + part].sum()
 
     return run
 
@@ -93,24 +115,29 @@ def main() -> None:
     parser.add_argument("--wide", action="store_true")
     arguments = parser.parse_args()
     intermediate_size = 18_000 if arguments.wide else 704
-    print("threads  dtype     tokens  library ms  engine chain ms  engine tree ms  library / engine")
+    print(
+        "| threads | dtype | tokens | library ms | engine ms, chain | tree | engine / library | of the reading limit |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         for name in arguments.dtypes:
             dtype = getattr(torch, name)
             library = build(intermediate_size, dtype, "sdpa")
-            ours = build(intermediate_size, dtype, "sdpa")
+            ours = adopt(build(intermediate_size, dtype, "sdpa"), "benchmark", "")
+            read = plain_read(weight_bytes(library))
             for num_tokens in arguments.tokens:
-                theirs, chain, tree = typical_ms(
+                theirs, chain, tree, least = typical_ms(
                     [
                         library_pass(library, num_tokens),
                         engine_pass(ours, num_tokens, as_tree=False),
                         engine_pass(ours, num_tokens, as_tree=True),
+                        read,
                     ]
                 )
                 print(
-                    f"{threads:7d}  {name:8s}  {num_tokens:6d}  {theirs:10.2f}  {chain:15.2f}  {tree:14.2f}"
-                    f"  {theirs / chain:16.2f}",
+                    f"| {threads} | {name} | {num_tokens} | {theirs:.2f} | {chain:.2f} | {tree:.2f} "
+                    f"| {chain / theirs:.2f} | {least / chain:.0%} |",
                     flush=True,
                 )
 

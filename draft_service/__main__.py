@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             registry,
             tls,
         )
-        listen = Listen(settings.host, settings.port, settings.metrics_port, settings.ready_file, tls)
+        listen = Listen(
+            settings.host, settings.port, settings.metrics_port, settings.ready_file, tls, settings.registration()
+        )
         await serve(service, listen, registry)
 
     return run(replica)

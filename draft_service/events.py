@@ -72,6 +72,8 @@ class Judged:
 
     name: RoundName
     outcome: Outcome
+    serialise_seconds: float = 0.0
+    """What writing the proposal's message and reading the verdict's took here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,11 +153,13 @@ class Lease:
         self.waiting_since = time.monotonic()
         self._ends.append(self.sequence.position)
         self._num_judged += 1
-        return RoundDone(asked.name, self._timed(outcome, asked))
+        return RoundDone(asked.name, self._timed(judged, asked))
 
-    def _timed(self, outcome: Outcome, asked: Asked) -> Outcome:
+    def _timed(self, judged: Judged, asked: Asked) -> Outcome:
+        outcome = judged.outcome
         timings = replace(
             outcome.timings,
+            serialise_seconds=outcome.timings.serialise_seconds + judged.serialise_seconds,
             draft_seconds=asked.proposal.draft_seconds,
             verify_round_trip_seconds=time.monotonic() - asked.at,
         )

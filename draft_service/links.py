@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import grpc
 import grpc.aio
 
-from draft_service.events import CloseAtVerify, Event, VerifyLost, VerifyRequest
+from draft_service.events import AskVerdict, CloseAtVerify, Event, Judged, VerifyLost, VerifyRequest
 from draft_service.wire import read_judged, write_judge
 from tandem.errors import TandemError, Unavailable
 from tandem.pem_files import PemFiles
@@ -37,7 +39,7 @@ class VerifyLinks:
             return  # with its stream, the session was over there
         if link is None:
             link = self._links[address] = _Link(address, self._post, self._forget, self._tls)
-        link.outbox.put(write_judge(request))
+        link.send(request)
 
     async def close(self) -> None:
         """Ends every link, after what waits is written."""
@@ -69,7 +71,26 @@ class _Link:
         self._post = post
         self._forget = forget
         self._tls = tls
+        self._written_in: dict[str, float] = {}
+        """Seconds that writing the proposal under way took, by session; its verdict or its end takes it out."""
         self.task = asyncio.ensure_future(self._run())
+
+    def send(self, request: VerifyRequest) -> None:
+        """Has a request written after those before it."""
+        began = time.monotonic()
+        self.outbox.put(write_judge(request))
+        if isinstance(request, AskVerdict):
+            self._written_in[request.name.session_id] = time.monotonic() - began
+        elif isinstance(request, CloseAtVerify):
+            self._written_in.pop(request.session_id, None)
+
+    def _read(self, response: verify_pb2.JudgeResponse) -> Event | None:
+        began = time.monotonic()
+        event = read_judged(response, self._address)
+        if isinstance(event, Judged):
+            seconds = time.monotonic() - began + self._written_in.pop(event.name.session_id, 0.0)
+            return replace(event, serialise_seconds=seconds)
+        return event
 
     async def _run(self) -> None:
         error: TandemError = Unavailable("the stream was ended")
@@ -86,7 +107,7 @@ class _Link:
         writer = asyncio.ensure_future(self._write(call))
         try:
             async for response in call:
-                event = read_judged(response, self._address)
+                event = self._read(response)
                 if event is not None:
                     self._post(event)
         except grpc.RpcError as error:

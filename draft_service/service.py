@@ -74,6 +74,10 @@ class DraftService:
         """Whether the model thread makes progress."""
         return self._host.thread.is_alive()
 
+    async def why_not_ready(self) -> str:
+        """Its lifecycle, while that is another than ready."""
+        return "" if self._host.lifecycle == "ready" else self._host.lifecycle
+
     async def drain(self) -> None:
         """Refuses new leases, waits for the verdicts that are out, ends the leases and the streams."""
         self._host.lifecycle = "draining"

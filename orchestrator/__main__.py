@@ -18,7 +18,9 @@ async def main() -> None:
     allow_many()
     registry = new_registry()
     service = Orchestrator(settings, registry)
-    listen = Listen(settings.host, settings.port, None, settings.ready_file, settings.open_public_tls())
+    listen = Listen(
+        settings.host, settings.port, settings.metrics_port, settings.ready_file, settings.open_public_tls()
+    )
     await serve(service, listen, registry)
 
 

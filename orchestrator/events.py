@@ -33,6 +33,8 @@ class Committed:
     """The round that made them, cut where the text ends; only where rounds are traced."""
     top_log_probs: tuple[TopLogProbs, ...] = ()
     """What could have stood in the place of each; empty where not asked for, or not kept."""
+    committed_at: float = 0.0
+    """When, by the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ State = Literal["connecting", "accepted", "refused", "down"]
 class Link(ABC):
     """A connection to one replica and its one stream, kept up by a task of its own from `start` to `close`.
 
+    Its `Pool` sets ``is_leaving``: then sessions go elsewhere, and once the stream has ended it is not opened again.
+
     *connecting* until first heard of; *accepted* while the stream is open and the replica fits; *refused* while it
     answers but does not fit; *down* otherwise. ``reason`` tells why not accepted.
     """
@@ -52,6 +54,10 @@ class Link(ABC):
         self.state: State = "connecting"
         self.reason = f"{self.role} replica {address} has not answered yet"
         self.description: codec.Description | None = None
+        self.is_leaving = False
+        """Whether the replica is on its way out: to be given nothing new."""
+        self.is_over = False
+        """Whether the connection is no longer kept up, because the replica has left."""
         self.num_sessions = 0
         """Sessions placed here by this orchestrator, through whichever stream."""
         self.load = 0
@@ -71,6 +77,26 @@ class Link(ABC):
     def name(self) -> str:
         """Role and address, for messages."""
         return f"{self.role} replica {self.address}"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of this orchestrator's is under way there."""
+        return not self.num_sessions
+
+    def take(self, load: int) -> None:
+        """Counts a session that is placed here, ``load`` being as `slowness.load` counts it."""
+        self.num_sessions += 1
+        self.load += load
+
+    def give_back(self, load: int) -> None:
+        """Counts a session that has gone."""
+        self.num_sessions -= 1
+        self.load -= load
+        self._look_whether_idle()
+
+    def _look_whether_idle(self) -> None:
+        if self.is_leaving and self.is_idle:
+            self._on_change()
 
     @property
     def doubted_at(self) -> float:
@@ -142,6 +168,10 @@ class Link(ABC):
                     backoff = FIRST_BACKOFF_SECONDS
                 self._become(state, reason)
                 self._end_all(Unavailable(reason))
+                if self.is_leaving:
+                    self.is_over = True
+                    self._on_change()
+                    return
                 await asyncio.sleep(backoff)
                 backoff = min(2 * backoff, LAST_BACKOFF_SECONDS)
         finally:

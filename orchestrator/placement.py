@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
+from orchestrator.discovery.source import Source
 from orchestrator.links import Link
+from orchestrator.pool import Pool
 from orchestrator.replicas import DraftLink, VerifyLink
 from tandem.errors import ModelRefused
 from tandem.pem_files import PemFiles
@@ -21,25 +23,51 @@ _NONE: Mapping[str, float] = MappingProxyType({})
 
 
 class Placement:
-    """The replicas this orchestrator knows. Owner of their links."""
+    """The replicas this orchestrator knows. Owner of their pools."""
 
-    def __init__(
-        self, tokenizer: Tokenizer, verify: Sequence[str], draft: Sequence[str], tls: PemFiles | None = None
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, verify: Source, draft: Source, tls: PemFiles | None = None) -> None:
         """``tls``: what is shown to the replicas, and whom of them to trust; None is plaintext."""
         self._changed = asyncio.Event()
         self._vocab_size = tokenizer.vocab_size
-        self.verify_links = [VerifyLink(address, tokenizer, self.wake, tls) for address in verify]
-        self.draft_links = [DraftLink(address, tokenizer, self.wake, tls) for address in draft]
+        self._verify = Pool(verify, lambda address, changed: VerifyLink(address, tokenizer, changed, tls), self.wake)
+        self._draft = Pool(draft, lambda address, changed: DraftLink(address, tokenizer, changed, tls), self.wake)
+
+    @property
+    def verify_links(self) -> list[VerifyLink]:
+        """To every verify replica that is known, those that leave included."""
+        return self._verify.links
+
+    @property
+    def draft_links(self) -> list[DraftLink]:
+        """To every draft replica that is known, those that leave included."""
+        return self._draft.links
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has been told which replicas there are, and each has said whether it can be used."""
+        links = (*self.verify_links, *self.draft_links)
+        told = self._verify.is_known and self._draft.is_known
+        return told and all(link.state in ("accepted", "refused") for link in links)
+
+    def why_not_known(self) -> list[str]:
+        """What `is_known` waits for."""
+        missing = [
+            link for link in (*self.verify_links, *self.draft_links) if link.state not in ("accepted", "refused")
+        ]
+        reasons = [link.reason for link in missing]
+        return [
+            *reasons,
+            *(why for pool in (self._verify, self._draft) if not pool.is_known for why in pool.why_none()),
+        ]
 
     def start(self) -> None:
-        """Starts keeping every replica's link up."""
-        for link in (*self.verify_links, *self.draft_links):
-            link.start()
+        """Starts following which replicas there are, and keeping a link up to each."""
+        self._verify.start()
+        self._draft.start()
 
     async def close(self) -> None:
         """Ends all links."""
-        await asyncio.gather(*(link.close() for link in (*self.verify_links, *self.draft_links)))
+        await asyncio.gather(self._verify.close(), self._draft.close())
 
     def verify_for(
         self, target: str | None, preferred: Collection[str] = (), avoided: Mapping[str, float] = _NONE
@@ -79,14 +107,19 @@ class Placement:
                 "Methods without a draft model (autoregressive, mtjd) can still be used"
             )
 
+    @property
+    def refuses_verifying(self) -> bool:
+        """Whether every verify replica answers, and none fits."""
+        return bool(self.verify_links) and all(link.state == "refused" for link in self.verify_links)
+
     def check_verifying(self) -> None:
         """Raises `ModelRefused` when every verify replica answers, and none fits."""
-        if self.verify_links and all(link.state == "refused" for link in self.verify_links):
+        if self.refuses_verifying:
             raise ModelRefused("; ".join(link.reason for link in self.verify_links))
 
     def why_no_verify(self) -> str:
         """What to tell whoever waits for a verify replica."""
-        reasons = [link.reason for link in self.verify_links if link.state != "accepted"]
+        reasons = [*self._verify.why_none(), *(_why_not(link) for link in self.verify_links if not _is_usable(link))]
         return "no verify replica can be used: " + ("; ".join(reasons) or "none of this session's target is left")
 
     def limits(self, *, drafted: bool) -> Limits:
@@ -118,8 +151,16 @@ class Placement:
 
 
 def accepted(links: Sequence[AnyLink]) -> list[AnyLink]:
-    """Those of ``links`` that can be used now."""
-    return [link for link in links if link.state == "accepted"]
+    """Those of ``links`` that can be used now, for anything new."""
+    return [link for link in links if _is_usable(link)]
+
+
+def _is_usable(link: Link) -> bool:
+    return link.state == "accepted" and not link.is_leaving
+
+
+def _why_not(link: Link) -> str:
+    return f"{link.name} is leaving" if link.is_leaving else link.reason
 
 
 def weights_digest(link: Link) -> str | None:

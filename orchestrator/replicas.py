@@ -94,6 +94,11 @@ class VerifyLink(Link):
         """Texts that it is scoring for this orchestrator."""
         self._scoring: grpc.aio.Channel | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of this orchestrator's is under way there."""
+        return super().is_idle and not self.num_scores
+
     async def close(self) -> None:
         """Ends the stream, every lease on it, and the calls under way."""
         await super().close()
@@ -118,6 +123,7 @@ class VerifyLink(Link):
             raise error_of(error) from None
         finally:
             self.num_scores -= 1
+            self._look_whether_idle()
         try:
             return await asyncio.to_thread(decode_scores, answer.scores, len(token_ids))
         except InvalidArgument as error:

@@ -14,7 +14,7 @@ from orchestrator.access.grpc_edge import GuardInterceptor
 from orchestrator.access.guard import Guard
 from orchestrator.access.http_edge import GuardedApp
 from orchestrator.access.quotas import Quotas
-from orchestrator.http import HttpServer, application
+from orchestrator.discovery.addresses import source_of
 from orchestrator.metrics import Metrics
 from orchestrator.openai.door import OpenAIDoor, no_such_route
 from orchestrator.openai.served import ServedModel
@@ -34,6 +34,7 @@ from tandem.decoding.rng import DRAWING_VERSION
 from tandem.errors import Unavailable
 from tandem.models import shipped
 from tandem.rpc.codec import Description, Lifecycle
+from tandem.rpc.http import HttpServer, application
 from tandem.rpc.server import DRAIN_SECONDS, is_loopback
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
@@ -62,7 +63,8 @@ class Orchestrator:
         tokenizer = Tokenizer.from_pretrained(self._tokenizer_name)
         self._tokenizer = tokenizer
         self._store = store or SessionStore(settings.redis_url, settings.lifetimes)
-        self._placement = Placement(tokenizer, settings.verify, settings.draft, settings.open_tls())
+        verify, draft = (source_of(one, settings.redis_url) for one in (settings.verify, settings.draft))
+        self._placement = Placement(tokenizer, verify, draft, settings.open_tls())
         metrics = Metrics(registry)
         slowness = Slowness(self._placement, metrics, settings.slow_factor, settings.slow_pause)
         around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience, slowness)
@@ -78,7 +80,7 @@ class Orchestrator:
             self._playground = Playground(self._sessions, tokenizer, settings.defaults, self._served)
             routes += self._playground.routes()
             open_paths += self._playground.open_paths
-        app = application(registry, self._why_not_ready, routes, no_such_route)
+        app = application(registry, self.is_alive, self.why_not_ready, routes, no_such_route)
         guarded = GuardedApp(app, self._guard, open_paths, operator_paths=["/metrics"])
         self._http = HttpServer(guarded, settings.host, settings.http_port, settings.open_public_tls())
         self._instance_id = secrets.token_hex(8)
@@ -141,21 +143,30 @@ class Orchestrator:
         await self._await_store()
         await self._await_verify()
         placement = self._placement
-        links = [*placement.verify_links, *placement.draft_links]
         # A draft replica that is still loading would have the first texts decoded by the target alone.
-        answered = lambda: all(link.state in ("accepted", "refused") for link in links)  # noqa: E731
-        if not await placement.wait(answered, self._settings.startup_timeout):
-            missing = [link.reason for link in links if link.state not in ("accepted", "refused")]
-            self._log.warning("serving without some replicas", reasons=missing)
+        if not await placement.wait(lambda: placement.is_known, self._settings.startup_timeout):
+            self._log.warning("serving without some replicas", reasons=placement.why_not_known())
         self._lifecycle = "ready"
 
     def ready_fields(self) -> Mapping[str, str]:
         """Where HTTP is served."""
-        return {"http": self._http.url, "metrics": f"{self._http.url}/metrics"}
+        return {"http": self._http.url}
 
     def is_alive(self) -> bool:
         """The event loop runs, or nobody would be asking; peers and store have no say."""
         return True
+
+    async def why_not_ready(self) -> str:
+        """Empty while it serves, a verify replica is there, and the store answers."""
+        if self._lifecycle != "ready":
+            return self._lifecycle
+        if not accepted(self._placement.verify_links):
+            return self._placement.why_no_verify()
+        try:
+            await self._store.ping()
+        except Unavailable as error:
+            return str(error)
+        return ""
 
     async def drain(self) -> None:
         """Has texts resumed elsewhere; those that nobody can resume may end for a while."""
@@ -184,19 +195,8 @@ class Orchestrator:
     async def _await_verify(self) -> None:
         placement = self._placement
         settled = lambda: (  # noqa: E731
-            bool(accepted(placement.verify_links)) or all(link.state == "refused" for link in placement.verify_links)
+            bool(accepted(placement.verify_links)) or placement.refuses_verifying
         )
         while not await placement.wait(settled, SAY_EVERY_SECONDS):
             self._log.warning("waiting", reason=placement.why_no_verify())
         placement.check_verifying()
-
-    async def _why_not_ready(self) -> str:
-        if self._lifecycle != "ready":
-            return self._lifecycle
-        if not accepted(self._placement.verify_links):
-            return self._placement.why_no_verify()
-        try:
-            await self._store.ping()
-        except Unavailable as error:
-            return str(error)
-        return ""

@@ -200,7 +200,8 @@ def _encode_part(event: Committed) -> pb.TextPart:
         top_log_probs=encode_top(event.top_log_probs),
     )
     if event.traced is not None:
-        part.rounds.add(position=event.position, outcome=codec.encode_outcome(event.traced))
+        traced = part.rounds.add(position=event.position, outcome=codec.encode_outcome(event.traced))
+        traced.outcome.timings.emit_seconds = time.monotonic() - event.committed_at
     return part
 
 

@@ -182,14 +182,13 @@ class Session:
         if lease is not None:
             lease.release(tell=tell)
         for link in links:
-            link.num_sessions -= 1
-            link.load -= self._load
+            link.give_back(self._load)
 
     # ------------------------------------------------------------------------------------------------------ placing
 
     async def _ensure_placed(self) -> None:
-        """Places the session where it has no lease, or better than where it is slow or has no drafter."""
-        if self._finished is None and (self._lease is None or self._can_draft_again() or self._leaves_slow()):
+        """Places the session where it has no lease, or better than where a replica leaves, is slow, or is missing."""
+        if self._finished is None and (self._lease is None or self._can_draft_again() or self._leaves()):
             try:
                 await self._place()
             except TextEnded as ended:
@@ -206,8 +205,7 @@ class Session:
             self._last_addresses = {link.address for link in links}
             self._load = load(self._record.setup.decoding, self.text.position)
             for link in links:
-                link.num_sessions += 1
-                link.load += self._load
+                link.take(self._load)
             places = [Place(link.role, link.address) for link in links]
             if self._is_new:
                 await self.claim.create(self._record, places)
@@ -267,6 +265,18 @@ class Session:
         """Whether the target decodes alone although a draft replica is there by now."""
         decodes_alone = self._drafted and len(self._links) == 1
         return decodes_alone and self._around.placement.draft_for(refused=self._standing.refused) is not None
+
+    def _leaves(self) -> bool:
+        """Whether it is to move now, from a replica that is on its way out or slow."""
+        return self._leaves_leaving() or self._leaves_slow()
+
+    def _leaves_leaving(self) -> bool:
+        for link in self._links:
+            if link.is_leaving and (self._find_verify() if link.role == "verify" else self._find_draft()) is not None:
+                self._around.metrics.recoveries.labels("leaving").inc()
+                self._log.info("leaving a replica that leaves", replica=link.name)
+                return True
+        return False
 
     def _leaves_slow(self) -> bool:
         """Whether a replica that it is on is slow, another can take it that is not, and it is the session's turn."""
@@ -348,6 +358,7 @@ class Session:
             outcome.log_probs,
             traced,
             outcome.top_log_probs,
+            committed_at=self._last_token_at,
         )
 
     def _finish(self, reason: FinishReason, stop: str) -> None:

@@ -12,9 +12,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, cast
 
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from orchestrator import store_scripts as scripts
@@ -35,8 +32,9 @@ from orchestrator.records import (
     unpack_top,
 )
 from orchestrator.script_pipeline import Argument, ScriptPipeline
+from orchestrator.store_client import connect
 from tandem.decoding.values import Fence, Outcome, RoundName
-from tandem.errors import DataLoss, InvalidArgument, NotFound, Stale, Unavailable
+from tandem.errors import DataLoss, NotFound, Stale, Unavailable
 from tandem.generation import FinishReason
 
 SCHEMA_VERSION = 1
@@ -84,12 +82,7 @@ class SessionStore:
         Raises:
             InvalidArgument: the URL is none of Redis.
         """
-        try:
-            # Whoever waits for the store asks again by himself: the library's own pauses between attempts, seconds in
-            # length, would only put off both the refusal of new work and the return.
-            self._client = redis.from_url(url, socket_connect_timeout=CALL_SECONDS, retry=Retry(NoBackoff(), 0))
-        except ValueError as error:
-            raise InvalidArgument(f"redis_url is not a Redis URL, such as redis://127.0.0.1:6379/0: {error}") from None
+        self._client = connect(url, CALL_SECONDS)
         self._lifetimes = lifetimes
         self._scripts = ScriptPipeline(self._client, CALL_SECONDS)
 

@@ -12,13 +12,13 @@ from orchestrator.access.key_file import KeyFile
 from orchestrator.access.principal import Allowance
 from orchestrator.access.tokens import Expected, Tokens
 from orchestrator.admission import Room
+from orchestrator.discovery.addresses import check
 from orchestrator.session import Patience
 from orchestrator.session_store import Lifetimes
 from tandem.decoding.methods import method
 from tandem.decoding.values import Speculation
 from tandem.errors import TandemError
 from tandem.pem_files import PemFiles
-from tandem.rpc.channel import check_address
 from tandem.settings import Addresses, ServiceSettings
 
 
@@ -27,10 +27,18 @@ class OrchestratorSettings(ServiceSettings):
 
     role: ClassVar[str] = "orchestrator"
 
-    verify: Addresses = Field(description="addresses of the verify replicas, with commas between")
-    draft: Addresses = Field((), description="addresses of the draft replicas; none: the target decodes alone")
+    verify: Addresses = Field(
+        description="addresses of the verify replicas, with commas between: host:port, dns:///host:port, "
+        "kubernetes:///[NAMESPACE/]SERVICE:PORT or redis:///verify"
+    )
+    draft: Addresses = Field(
+        (), description="addresses of the draft replicas, in the same forms; none: the target decodes alone"
+    )
     tokenizer: str | None = Field(None, description="model folder or Hugging Face id; the shipped target if not given")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="session store")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="session store; redis+sentinel://HOST:PORT,HOST:PORT/MASTER asks Sentinels where it is",
+    )
     http_port: int = Field(
         0, ge=0, le=65535, description="port of the OpenAI-compatible API, /metrics and probes; 0 picks a free one"
     )
@@ -104,7 +112,7 @@ class OrchestratorSettings(ServiceSettings):
         try:
             method(self.defaults.method)
             for address in (*self.verify, *self.draft):
-                check_address(address)
+                check(address)
         except TandemError as error:
             raise ValueError(str(error)) from None
         if (self.public_tls_cert is None) != (self.public_tls_key is None):

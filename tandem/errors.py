@@ -6,6 +6,7 @@
     ├── OutOfKV                no free KV blocks now; nothing was changed, and a retry may succeed
     ├── Overloaded             admission refused; `retry_after_seconds` says when to come back
     ├── Unavailable            a part is missing for now (no replica, no store); a retry may succeed
+    │   └── Unreached          nothing took the connection: the call was never sent
     ├── DeadlineExceeded       the request's own deadline passed
     ├── Cancelled              the request was cancelled by its owner
     ├── Unauthenticated        the call comes with no key that is known, where one is asked for
@@ -52,6 +53,10 @@ class Overloaded(TandemError):
 
 class Unavailable(TandemError):
     """A part that is needed is not there for now."""
+
+
+class Unreached(Unavailable):
+    """There was no connection, so that the call was never sent: asking again is no work for anybody."""
 
 
 class DeadlineExceeded(TandemError):

@@ -92,13 +92,34 @@ class LocalDecoder:
 
         Prompt i decodes with ``seed + i``, where a seed is given.
         """
+        return self._generate([(prompt, options, index) for index, prompt in enumerate(prompts)])
+
+    def generate_each(
+        self,
+        asks: Sequence[tuple[str | Sequence[int], Options]],
+        on_part: Callable[[int, Part], None] | None = None,
+    ) -> list[Generation]:
+        """As `generate_all`, each prompt with options of its own.
+
+        ``on_part`` gets what each round adds to a text, with the text's index, at once.
+        """
+        return self._generate([(prompt, options, 0) for prompt, options in asks], on_part)
+
+    def _generate(
+        self,
+        asks: Sequence[tuple[str | Sequence[int], Options, int]],
+        on_part: Callable[[int, Part], None] | None = None,
+    ) -> list[Generation]:
+        """Of each text the prompt, its options, and what is added to its seed."""
         started = time.perf_counter()
         texts: list[_Text] = []
         try:
-            for index, prompt in enumerate(prompts):
+            for prompt, options, index in asks:
                 texts.append(self._open(prompt, options, index, started))
-            while running := [text for text in texts if text.finish_reason is None]:
-                self._round(running)
+            while running := [index for index, text in enumerate(texts) if text.finish_reason is None]:
+                for index, part in zip(running, self._round([texts[index] for index in running]), strict=True):
+                    if on_part is not None:
+                        on_part(index, part)
             return [text.generation() for text in texts]
         finally:
             self._close(texts)

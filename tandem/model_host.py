@@ -61,6 +61,16 @@ class ModelHost(Generic[Event]):
         self.lifecycle = "ready"
         return hosted
 
+    def is_alive(self) -> bool:
+        """Whether the model's thread makes progress.
+
+        Raises:
+            InvariantBroken: it has died, or the model can never run again.
+        """
+        if self._hosted is not None:
+            self._hosted.check()
+        return self.thread.is_alive()
+
     def describe(self, methods: tuple[str, ...], num_sessions: int) -> Description:
         """What the replica is; without the model's part while that is being loaded."""
         hosted = self._hosted

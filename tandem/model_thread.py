@@ -98,12 +98,14 @@ class ModelThread(Generic[Event]):
         return self._busy_seconds + (time.monotonic() - since if since is not None else 0.0)
 
     def is_alive(self) -> bool:
-        """Whether the thread has not been at one step for `STUCK_SECONDS`.
+        """Whether the thread has not been at one step for `STUCK_SECONDS`; one that has not begun yet counts as alive.
 
         Raises:
             InvariantBroken: it has died.
         """
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None:
+            return True
+        if not self._thread.is_alive():
             raise InvariantBroken("the model thread has died; the log says of what")
         since = self._busy_since
         return since is None or time.monotonic() - since < STUCK_SECONDS

@@ -13,6 +13,9 @@ from tandem.watched_files import WatchedFiles
 
 _WHOLE_READINGS = 5
 
+PUBLIC_CAS = "public"
+"""In the place of a CA's file: those that everybody trusts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pem:
@@ -30,13 +33,17 @@ class Pem:
 class PemFiles:
     """Certificate, key and CA. New ones are taken up once they are whole and fit together; safe between threads."""
 
-    def __init__(self, ca: Path | None = None, cert: Path | None = None, key: Path | None = None) -> None:
-        """Reads them. ``cert`` and ``key`` go together.
+    def __init__(
+        self, ca: Path | None = None, cert: Path | None = None, key: Path | None = None, peer_name: str = ""
+    ) -> None:
+        """Reads them. ``cert`` and ``key`` go together. ``peer_name``: which name the certificates of peers must
+        carry; empty: that of the address they are called by.
 
         Raises:
             InvalidArgument: one cannot be read, or they do not fit together.
         """
         self._ca, self._cert, self._key = ca, cert, key
+        self.peer_name = peer_name
         self._lock = threading.Lock()
         self._watched = WatchedFiles([path for path in (ca, cert, key) if path is not None])
         self._current = self._read()

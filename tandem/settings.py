@@ -11,7 +11,7 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NoReturn, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,10 +19,13 @@ from tandem.energy.powercap import POWERCAP_ROOT
 from tandem.errors import InvalidArgument
 from tandem.pem_files import PemFiles
 
+if TYPE_CHECKING:
+    from tandem.registration import Registration
+
 PREFIX = "TANDEM_"
 
-ROLES = ("DRAFT", "VERIFY", "ORCHESTRATOR", "STORE", "UP", "CLIENT")
-"""Whose variables, ``TANDEM_<ROLE>_…``, may stand beside one's own; each role checks its own."""
+ROLES = ("DRAFT", "VERIFY", "ORCHESTRATOR", "STORE", "UP", "CLIENT", "TEST")
+"""Whose variables, ``TANDEM_<ROLE>_…``, may stand beside one's own; each role checks its own. Tests have theirs too."""
 
 API_KEY_VARIABLE = "TANDEM_API_KEY"
 """The clients' own key; services take no notice of it."""
@@ -54,18 +57,23 @@ class ServiceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     role: ClassVar[str]
-    shared: ClassVar[frozenset[str]] = frozenset({"log_level", "host", "tls_cert", "tls_key", "tls_ca"})
+    shared: ClassVar[frozenset[str]] = frozenset({"log_level", "host", "tls_cert", "tls_key", "tls_ca", "tls_name"})
     """Fields that one ``TANDEM_<FIELD>`` may set for all roles."""
 
     host: str = Field("127.0.0.1", description="interface to listen on; 0.0.0.0 for all")
     port: int = Field(0, ge=0, le=65535, description="port of the gRPC server; 0 picks a free one")
-    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0 picks a free one")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz, over plain HTTP; 0 picks a free one"
+    )
     ready_file: Path | None = Field(None, description="file that gets the addresses, as JSON, once serving")
     tls_cert: Path | None = Field(
         None, description="certificate chain shown to the other services; with --tls-key and --tls-ca, they speak TLS"
     )
     tls_key: Path | None = Field(None, description="its private key")
     tls_ca: Path | None = Field(None, description="CA that the other services' certificates are of; others are refused")
+    tls_name: str = Field(
+        "", description="name that the other services' certificates must carry, where they are called by IP address"
+    )
     log_level: LogLevel = Field("info", description="least level that is logged: debug, info, warning, error")
 
     @model_validator(mode="after")
@@ -73,6 +81,8 @@ class ServiceSettings(BaseModel):
         given = [path is not None for path in (self.tls_cert, self.tls_key, self.tls_ca)]
         if any(given) and not all(given):
             raise ValueError("tls_cert, tls_key and tls_ca go together: both sides of a connection show a certificate")
+        if self.tls_name and not any(given):
+            raise ValueError("tls_name says nothing without tls_cert, tls_key and tls_ca")
         return self
 
     def open_tls(self) -> PemFiles | None:
@@ -81,7 +91,9 @@ class ServiceSettings(BaseModel):
         Raises:
             InvalidArgument: a file cannot be used.
         """
-        return None if self.tls_cert is None else PemFiles(self.tls_ca, self.tls_cert, self.tls_key)
+        if self.tls_cert is None:
+            return None
+        return PemFiles(self.tls_ca, self.tls_cert, self.tls_key, self.tls_name)
 
     @classmethod
     def load(cls, argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Self:
@@ -142,6 +154,32 @@ class ModelSettings(ServiceSettings):
     powercap_root: Path = Field(
         POWERCAP_ROOT, description="folder of the kernel's energy counters of processors; containers mount it elsewhere"
     )
+
+    register_at: str = Field(
+        "", description="Redis URL of a store where orchestrators look for replicas; none: they find it otherwise"
+    )
+    advertise: str = Field(
+        "", description="host:port by which the others reach it, for --register-at; where it listens if not given"
+    )
+
+    @model_validator(mode="after")
+    def _check_registration(self) -> Self:
+        if self.advertise and not self.register_at:
+            raise ValueError("advertise says nothing without register_at")
+        return self
+
+    def registration(self) -> Registration | None:
+        """Where it is to be registered, if anywhere.
+
+        Raises:
+            InvalidArgument: register_at or advertise cannot be used.
+        """
+        if not self.register_at:
+            return None
+        # Clients read this module too, and know nothing of Redis.
+        from tandem.registration import Registration
+
+        return Registration(self.register_at, self.role, self.advertise)
 
 
 def _flag(name: str) -> str:

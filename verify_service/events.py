@@ -60,6 +60,8 @@ class Round:
     committed_position: int
     arrived: float
     deadline: float
+    read_seconds: float = 0.0
+    """What reading its message took."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,11 @@ class VerifyService:
 
     def is_alive(self) -> bool:
         """Whether the model thread makes progress."""
-        return self._host.thread.is_alive()
+        return self._host.is_alive()
+
+    async def why_not_ready(self) -> str:
+        """Its lifecycle, while that is another than ready."""
+        return "" if self._host.lifecycle == "ready" else self._host.lifecycle
 
     async def drain(self) -> None:
         """Refuses new sessions, finishes the rounds that are ready, ends the streams."""

@@ -82,6 +82,7 @@ class Session:
         self.committed = max(self.committed, len(opened.token_ids))
         self.stream = opened.stream
         self.deadline = opened.deadline
+        self.waiting_since = time.monotonic()
         self._enter(opened)
         return answers
 
@@ -156,7 +157,8 @@ class Session:
         asked = self.ready
         assert asked is not None
         self.ready = None
-        timed = replace(outcome.timings, queue_seconds=max(0.0, began - asked.arrived))
+        queue_seconds = max(0.0, began - asked.arrived)
+        timed = replace(outcome.timings, queue_seconds=queue_seconds, serialise_seconds=asked.read_seconds)
         outcome = replace(outcome, timings=timed)
         kept = Kept(asked.name.position, asked.name.digest, asked.proposal.digest, outcome)
         self.verdicts.add(kept)

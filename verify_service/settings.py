@@ -15,6 +15,9 @@ class VerifySettings(ModelSettings):
     role: ClassVar[str] = "verify"
 
     target: str = Field("", description="target model: a folder or a Hugging Face id; empty for the shipped one")
+    parallelism: int = Field(
+        1, ge=1, le=64, description="ranks that run the target together, a GPU or a share of the CPUs each"
+    )
     max_sessions: int = Field(1024, ge=1, description="sessions served at once")
     max_idle_sessions: int = Field(256, ge=1, description="sessions kept for another drafter to take over")
     session_idle_seconds: float = Field(60.0, ge=0, description="how long those are kept")

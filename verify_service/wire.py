@@ -177,12 +177,16 @@ def _open(message: verify_pb2.OpenSequence, stream: Stream, hosted: HostedModel)
 
 
 def _round(message: verify_pb2.JudgeRound, stream: Stream, hosted: HostedModel) -> Round:
+    began = time.monotonic()
     name = decode_round_name(message.name)
     proposal = decode_proposal(message.proposal)
     check_proposal_ids(proposal, hosted.vocab_size)
     deadline = _deadline(message.timeout_seconds)
     arrived = time.monotonic()
-    return Round(stream, name, proposal, message.sent_ahead, message.committed_position, arrived, deadline)
+    read_seconds = arrived - began
+    return Round(
+        stream, name, proposal, message.sent_ahead, message.committed_position, arrived, deadline, read_seconds
+    )
 
 
 def _committed(message: types_pb2.CommitWatermark) -> Committed:

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from tandem.cli import options
 from tandem.cli.serve import Role
 from tandem.errors import InvalidArgument
+from tandem.pem_files import PemFiles
 
 BACK_SECONDS = 120.0
 """For a stack to have a new process serve in a drained one's place: a large model takes its time."""
@@ -26,6 +28,10 @@ def drain(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds to wait for each; more than an orchestrator's --drain-timeout.")
     ] = 10.0,
+    tls_ca: options.TlsCa = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    tls_name: options.TlsName = None,
 ) -> None:
     """Drains services one after another, and waits until each has handed its sessions over and left.
 
@@ -34,23 +40,26 @@ def drain(
     """
     if not addresses and ready_file is None:
         raise InvalidArgument("nothing to drain: give the address of a service, or --ready-file")
-    asyncio.run(_drain(addresses or [], ready_file, None if role is None else role.value, timeout))
+    tls = options.pem_files(tls_ca, tls_cert, tls_key, tls_name)
+    asyncio.run(_drain(addresses or [], ready_file, None if role is None else role.value, timeout, tls))
 
 
-async def _drain(addresses: list[str], ready_file: Path | None, role: str | None, timeout: float) -> None:
+async def _drain(
+    addresses: list[str], ready_file: Path | None, role: str | None, timeout: float, tls: PemFiles | None
+) -> None:
     from tandem.stack import draining
 
     if ready_file is None:
-        services = [await draining.at(address) for address in addresses]
+        services = [await draining.at(address, tls) for address in addresses]
     else:
         services = draining.told(ready_file, role)
         if addresses:
             services = draining.by_address(services, addresses)
     kept = ready_file is not None and draining.is_of_a_stack(ready_file)
     for service in services:
-        seconds = await draining.drain(service, timeout)
+        seconds = await draining.drain(service, timeout, tls)
         name = f"{service.role} {service.address}"
         print(f"{name} (pid {service.pid}) has handed over and left after {seconds:.1f} s", flush=True)
         if kept and ready_file is not None:
-            back = await draining.successor(ready_file, service, BACK_SECONDS)
+            back = await draining.successor(ready_file, service, BACK_SECONDS, tls)
             print(f"{name} is back (pid {back.pid})", flush=True)

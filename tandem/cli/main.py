@@ -7,11 +7,13 @@ import sys
 
 import typer
 
+from tandem.cli.bench import bench
 from tandem.cli.chat import chat
 from tandem.cli.demo import demo
 from tandem.cli.drain import drain
 from tandem.cli.evaluate import app as evaluate
 from tandem.cli.generate import generate
+from tandem.cli.health import health
 from tandem.cli.keys import app as keys
 from tandem.cli.serve import serve
 from tandem.cli.sessions import app as sessions
@@ -29,6 +31,8 @@ app.command()(generate)
 app.command()(chat)
 app.command()(demo)
 app.command()(drain)
+app.command()(health)
+app.command()(bench)
 app.add_typer(evaluate, name="eval")
 app.add_typer(keys, name="keys")
 app.add_typer(sessions, name="sessions")

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from tandem.decoding.methods import METHODS
+from tandem.errors import InvalidArgument
+from tandem.pem_files import PUBLIC_CAS, PemFiles
 
 Method = Annotated[str | None, typer.Option(help=f"One of {', '.join(METHODS)}.")]
 DraftLength = Annotated[int | None, typer.Option(help="Tokens drafted a round (γ), 1 to 32.")]
@@ -39,6 +41,34 @@ TlsCa = Annotated[
         help="File of the CA that the stack's certificate is of, or public; plaintext if not given.",
     ),
 ]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="TANDEM_CLIENT_TLS_CERT", help="Certificate chain to show; draft and verify replicas ask for one."
+    ),
+]
+TlsKey = Annotated[Path | None, typer.Option(envvar="TANDEM_CLIENT_TLS_KEY", help="Its private key.")]
+TlsName = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TANDEM_CLIENT_TLS_NAME", help="Name that the service's certificate must carry, if not its address's."
+    ),
+]
+
+
+def pem_files(ca: str | None, cert: Path | None, key: Path | None, peer_name: str | None) -> PemFiles | None:
+    """What these options come to; None: plaintext.
+
+    Raises:
+        InvalidArgument: they do not go together, or a file cannot be used.
+    """
+    if ca is None:
+        if cert or key or peer_name:
+            raise InvalidArgument("--tls-cert, --tls-key and --tls-name say nothing without --tls-ca")
+        return None
+    if (cert is None) != (key is None):
+        raise InvalidArgument("--tls-cert and --tls-key go together")
+    return PemFiles(None if ca == PUBLIC_CAS else Path(ca), cert, key, peer_name or "")
 
 
 def method_names(text: str) -> list[str]:

@@ -9,12 +9,10 @@ import grpc
 import grpc.aio
 
 from tandem.errors import InvalidArgument, TandemError, Unavailable
-from tandem.pem_files import PemFiles
+from tandem.pem_files import PUBLIC_CAS, PemFiles
 from tandem.rpc.channel import open_channel, options_with_silence
 from tandem.rpc.tls import channel_credentials, hint
 from tandem.settings import API_KEY_VARIABLE
-
-PUBLIC_CAS = "public"
 
 
 class Access:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tandem.errors import DeadlineExceeded, InvalidArgument, Overloaded, TandemError, Unavailable
+from tandem.errors import DeadlineExceeded, InvalidArgument, Overloaded, TandemError, Unavailable, Unreached
 from tandem.retry_budget import RetryBudget
 from tandem.rpc.channel import check_address
 
@@ -46,8 +46,9 @@ class Attempts:
     """The attempts of one call: takes the addresses in turn, waits longer after each round of them, then gives up.
 
     Asking the next address for what the last one could not do is free once around; whatever is asked again after
-    that, or was refused for want of room, is paid for from the budget that all calls of a client share. Without
-    budget no session is begun; one that has begun is only asked for less often, for its text would be lost.
+    that, or was refused for want of room, is paid for from the budget that all calls of a client share, but for calls
+    that found no connection: they burden nobody. Without budget no session is begun; one that has begun is only asked
+    for less often, for its text would be lost.
     """
 
     def __init__(
@@ -119,7 +120,8 @@ class Attempts:
         refused = isinstance(error, Overloaded)
         self._num_failures += 1
         rounds = (self._num_failures - 1) // len(self._addresses)
-        allowed = self._budget.spend() if refused or rounds else True
+        is_free = isinstance(error, Unreached) or not (refused or rounds)
+        allowed = is_free or self._budget.spend()
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(rounds, 10)) * random.uniform(0.5, 1.0)
         if started:
             limit = self._patience.resume_seconds

@@ -273,6 +273,10 @@ class StageTimings:
     judge_seconds: float = 0.0
     verify_round_trip_seconds: float = 0.0
     commit_seconds: float = 0.0
+    serialise_seconds: float = 0.0
+    """The proposal to a message and back, and reading the verdict's; part of the round trip."""
+    emit_seconds: float = 0.0
+    """From the commit until the round is written to the client."""
 
 
 @dataclass(frozen=True, slots=True)

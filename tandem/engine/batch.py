@@ -45,24 +45,24 @@ class BatchPlan:
 
     def __init__(self, kv: KVPool, feeds: list[Feed]) -> None:
         self.kv = kv
-        self._feeds = feeds
+        self.feeds = feeds
         self._by_window: dict[int | None, list[RowAttention]] = {}
         pieces = [feed.sequence.slots(feed.sequence.num_slots, feed.sequence.length + len(feed.tree)) for feed in feeds]
         self.written = pieces[0] if len(pieces) == 1 else torch.cat([numbers(piece, kv.device) for piece in pieces])
 
     def token_ids(self) -> Ints:
         """The packed tokens, `[total]`."""
-        return np.concatenate([feed.token_ids for feed in self._feeds])
+        return np.concatenate([feed.token_ids for feed in self.feeds])
 
     def logits_at(self) -> Ints:
         """Which of the packed tokens' logits are wanted, `[sum k]`."""
-        starts = np.cumsum([0] + [len(feed.token_ids) for feed in self._feeds[:-1]])
-        return np.concatenate([start + feed.logits_at for start, feed in zip(starts, self._feeds, strict=True)])
+        starts = np.cumsum([0] + [len(feed.token_ids) for feed in self.feeds[:-1]])
+        return np.concatenate([start + feed.logits_at for start, feed in zip(starts, self.feeds, strict=True)])
 
     def positions(self) -> Ints:
         """Position ids of the packed tokens, `[total]`."""
         return np.concatenate(
-            [feed.sequence.length + feed.tree.depths[feed.sequence.num_unsettled :] for feed in self._feeds]
+            [feed.sequence.length + feed.tree.depths[feed.sequence.num_unsettled :] for feed in self.feeds]
         )
 
     def rows_under(self, window: int | None) -> list[RowAttention]:
@@ -71,7 +71,7 @@ class BatchPlan:
         if rows is None:
             rows = self._by_window[window] = []
             start = 0
-            for feed in self._feeds:
+            for feed in self.feeds:
                 stop = start + len(feed.token_ids)
                 rows.append(self._attention(feed, start, stop, window))
                 start = stop

@@ -13,11 +13,13 @@ from tandem.decoding.warp import Candidates
 from tandem.engine.adjusting import Deltas
 from tandem.engine.batch import BatchPlan, Feed
 from tandem.engine.families import attention_shape
+from tandem.engine.forward import run_pass
 from tandem.engine.kv_pool import KVPool
 from tandem.engine.loading import LoadedModel, ModelIdentity
 from tandem.engine.masking import Mask
 from tandem.engine.most_probable import candidates_with_top
 from tandem.engine.prefix import PrefixCounts
+from tandem.engine.ranks import Ranks
 from tandem.engine.readout import top_candidates
 from tandem.engine.scores import scores_of
 from tandem.engine.sequence import Sequence
@@ -28,16 +30,19 @@ from tandem.errors import InvalidArgument, InvariantBroken, OutOfKV
 class Engine:
     """One model and its KV pool. Not safe to share between threads: one thread owns an engine."""
 
-    def __init__(self, loaded: LoadedModel, *, num_kv_blocks: int, block_size: int = 16) -> None:
-        """Raises: InvalidArgument for a pool without room."""
+    def __init__(
+        self, loaded: LoadedModel, *, num_kv_blocks: int, block_size: int = 16, ranks: Ranks | None = None
+    ) -> None:
+        """`ranks`: who else runs the model, as rank 0 sees them. Raises: InvalidArgument for a pool without room."""
         if num_kv_blocks < 1 or block_size < 1:
             raise InvalidArgument(f"a pool of {num_kv_blocks} blocks of {block_size} slots holds nothing")
         self.identity: ModelIdentity = loaded.identity
         self._model = loaded.model
         self._device = loaded.model.device
-        self._kv = KVPool(
-            attention_shape(loaded.model.config), num_kv_blocks, block_size, loaded.model.dtype, self._device
-        )
+        self._ranks = ranks
+        shape = attention_shape(loaded.model.config, ranks.size if ranks is not None else 1)
+        pool = KVPool if ranks is None else ranks.pool
+        self._kv = pool(shape, num_kv_blocks, block_size, loaded.model.dtype, self._device)
         self._open: set[Sequence] = set()
 
     @property
@@ -127,20 +132,8 @@ class Engine:
         tables = [sequence.block_table for sequence in self._open]
         self._kv.blocks.check(np.concatenate(tables) if tables else np.empty(0, dtype=np.int64))
 
-    @torch.inference_mode()
     def _run(self, plan: BatchPlan) -> torch.Tensor:
-        output = self._model(
-            input_ids=self._on_device(plan.token_ids())[None],
-            position_ids=self._on_device(plan.positions())[None],
-            use_cache=False,
-            logits_to_keep=self._on_device(plan.logits_at()),
-            tandem_plan=plan,
-        )
-        logits: torch.Tensor = output.logits[0]
-        return logits
-
-    def _on_device(self, numbers: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> torch.Tensor:
-        return torch.from_numpy(numbers).to(self._device)
+        return run_pass(self._model, plan) if self._ranks is None else self._ranks.lead(self._model, plan)
 
     def _checked(self, index: int, row: Row) -> Feed:
         """The row with its grown tree. Raises: InvalidArgument for anything that cannot be fed."""

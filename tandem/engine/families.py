@@ -65,15 +65,46 @@ class AttentionShape:
         return self.num_heads // self.num_kv_heads
 
 
-def attention_shape(config: PreTrainedConfig) -> AttentionShape:
-    """Read the shape from a configuration; families differ in what they leave out."""
+KEY_PROJECTIONS = ("k_proj", "qkv_proj", "query_key_value")
+"""Layers, as families name them, whose output holds the keys."""
+
+
+def attention_shape(config: PreTrainedConfig, num_ranks: int = 1) -> AttentionShape:
+    """Read the shape of each of `num_ranks` ranks from a configuration; families differ in what they leave out.
+
+    A rank has its share of the heads where the library's plan splits the keys' layers by them. Where it gathers their
+    output again, which it does for families that mix the heads before they attend, each rank has them all.
+    """
     num_heads: int = config.num_attention_heads
+    num_kv_heads: int = getattr(config, "num_key_value_heads", None) or num_heads
+    share = num_ranks if _splits_heads(config) else 1
     return AttentionShape(
         num_layers=config.num_hidden_layers,
-        num_heads=num_heads,
-        num_kv_heads=getattr(config, "num_key_value_heads", None) or num_heads,
+        num_heads=num_heads // share,
+        num_kv_heads=num_kv_heads // share,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // num_heads,
     )
+
+
+def refuse_unsplittable(config: PreTrainedConfig, name: str, num_ranks: int) -> None:
+    """Raises: ModelRefused if the library has no plan to split the model, or its heads cannot be shared evenly."""
+    if not config.base_model_tp_plan:
+        raise ModelRefused(
+            f"{name} is of family {config.model_type!r}, for which the library has no plan of tensor parallelism; "
+            "serve it with --parallelism 1, or choose a model of another family"
+        )
+    num_kv_heads = attention_shape(config).num_kv_heads
+    if _splits_heads(config) and num_kv_heads % num_ranks:
+        possible = [str(number) for number in range(1, num_kv_heads + 1) if num_kv_heads % number == 0]
+        raise ModelRefused(
+            f"{name} has {num_kv_heads} KV heads, which {num_ranks} ranks cannot share evenly; "
+            f"expected a --parallelism of {' or '.join(possible)}"
+        )
+
+
+def _splits_heads(config: PreTrainedConfig) -> bool:
+    plan: dict[str, str] = config.base_model_tp_plan or {}
+    return any(layer.endswith(KEY_PROJECTIONS) and style == "colwise" for layer, style in plan.items())
 
 
 def refuse_unsupported(config: PreTrainedConfig, name: str) -> None:

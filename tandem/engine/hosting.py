@@ -14,6 +14,7 @@ import numpy as np
 from tandem.energy.counter import NotMeasured
 from tandem.energy.meter import EnergyMeter
 from tandem.energy.powercap import POWERCAP_ROOT
+from tandem.engine.place import Place
 from tandem.engine.prefix import PrefixCounts
 from tandem.engine.tree_model import Row, TreeModel
 from tandem.errors import InvalidArgument
@@ -21,13 +22,17 @@ from tandem.matching import Grammars
 from tandem.telemetry import logger
 
 if TYPE_CHECKING:
+    from tandem.engine.families import AttentionShape
     from tandem.engine.loading import LoadedModel
+    from tandem.engine.ranks import Ranks
 
 BLOCK_SIZE = 16
 MAX_FULL_SEQUENCES = 64
 """Unless told otherwise, a pool holds no more than so many texts of the greatest length."""
 MEMORY_SHARE = 0.25
 """Unless told otherwise, a pool takes no more than this share of the memory that is free after loading."""
+ALONE = Place()
+"""Of a process that runs its model by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,18 @@ class HostedModel:
     """Of its tokens; None where no text can be held to a constraint."""
     meter: EnergyMeter | None = None
     """Of the energy of what it runs on; None where that is not measured."""
+    check: Callable[[], None] = lambda: None
+    """Raises InvariantBroken once it can never run again. Cheap; called from any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a process has of a model, and room for its keys and values."""
+
+    loaded: LoadedModel
+    shape: AttentionShape
+    num_kv_blocks: int
+    ranks: Ranks | None
 
 
 def host_model(
@@ -61,37 +78,24 @@ def host_model(
     num_threads: int = 0,
     num_kv_blocks: int = 0,
     powercap_root: Path = POWERCAP_ROOT,
+    place: Place = ALONE,
 ) -> HostedModel:
     """Loads a folder or hub id, makes its KV pool and runs one pass.
 
     ``num_threads`` 0 is one a core. ``num_kv_blocks`` 0 is chosen from the free memory. ``powercap_root`` has the
-    energy counters of processors. The caller's thread is the one that owns the model from now on.
+    energy counters of processors. ``place`` is rank 0's of those that run the model together; the others are to call
+    `follow_model` with the same arguments. The caller's thread is the one that owns the model from now on.
 
     Raises:
-        ModelRefused: the model is not one that is loaded.
-        InvalidArgument: an unknown dtype, or no memory for a single block.
+        ModelRefused: the model is not one that is loaded, or not one that is run by so many ranks.
+        InvalidArgument: an unknown dtype, no memory for a single block, or too few GPUs.
+        InvariantBroken: another rank has ended.
     """
-    # Here, not above: loading takes seconds of imports, and tests serve tables instead of models.
-    import torch
-    from transformers.utils.logging import disable_progress_bar
+    from tandem.engine.engine import Engine  # as in `_make`
 
-    from tandem.engine.engine import Engine
-    from tandem.engine.families import attention_shape
-    from tandem.engine.loading import load_model
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr carries one JSON object a line
-    torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
-    loaded = load_model(name, dtype=dtype, device=device)
-    shape = attention_shape(loaded.model.config)
-    bytes_per_slot = shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * loaded.model.dtype.itemsize
-    on_gpu = loaded.model.device.type == "cuda"
-    free = torch.cuda.mem_get_info(loaded.model.device)[0] if on_gpu else _free_memory()
-    blocks = num_kv_blocks or _default_blocks(free, bytes_per_slot, loaded.identity.max_positions)
-    if blocks * BLOCK_SIZE * bytes_per_slot > free:
-        raise InvalidArgument(
-            f"{blocks} KV blocks take {blocks * BLOCK_SIZE * bytes_per_slot >> 20} MiB; {free >> 20} MiB are free"
-        )
-    engine = Engine(loaded, num_kv_blocks=blocks, block_size=BLOCK_SIZE)
+    made = _make(name, dtype, device, num_threads, num_kv_blocks, place)
+    loaded, ranks, blocks = made.loaded, made.ranks, made.num_kv_blocks
+    engine = Engine(loaded, num_kv_blocks=blocks, block_size=BLOCK_SIZE, ranks=ranks)
     _warm_up(engine)
     # What loading left behind lives as long as the process: the collector need not walk it again and again.
     gc.collect()
@@ -109,17 +113,62 @@ def host_model(
         kv_usage=lambda: engine.kv_usage,
         prefix_counts=engine.prefix_counts,
         grammars=Grammars.of_model(name, identity.eos_token_ids),
-        meter=_meter(loaded, powercap_root),
+        meter=_meter(loaded, powercap_root, place.local_size),
+        check=ranks.check if ranks is not None else lambda: None,
     )
 
 
-def _meter(loaded: LoadedModel, powercap_root: Path) -> EnergyMeter | None:
-    """Of a model's energy; says in the log what is measured, or why nothing is."""
+def follow_model(name: str, *, dtype: str, device: str, num_threads: int, num_kv_blocks: int, place: Place) -> None:
+    """Runs a rank's part of the model that rank 0 hosts, until rank 0 has ended; arguments as `host_model`.
+
+    Raises:
+        TandemError: as `host_model` does.
+        Exception: whatever made a pass fail.
+    """
+    from tandem.engine.kv_pool import KVPool  # as in `_make`
+
+    made = _make(name, dtype, device, num_threads, num_kv_blocks, place)
+    model = made.loaded.model
+    if made.ranks is not None:
+        kv = KVPool(made.shape, made.num_kv_blocks, BLOCK_SIZE, model.dtype, model.device)
+        made.ranks.follow(model, kv)
+
+
+def _make(name: str, dtype: str, device: str, num_threads: int, num_kv_blocks: int, place: Place) -> _Made:
+    """Loads the model, or this rank's part of it, and finds out how many blocks there is room for on every rank."""
+    # Here, not above: loading takes seconds of imports, and tests serve tables instead of models.
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    from tandem.engine.families import attention_shape
+    from tandem.engine.loading import load_model
+    from tandem.engine.ranks import Ranks
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr carries one JSON object a line
+    torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // place.local_size))
+    ranks = Ranks(place) if place.size > 1 else None
+    loaded = load_model(name, dtype=dtype, device=device, ranks=ranks)
+    shape = attention_shape(loaded.model.config, place.size)
+    bytes_per_slot = shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * loaded.model.dtype.itemsize
+    on_gpu = loaded.model.device.type == "cuda"
+    if ranks is not None:
+        ranks.least(0)  # all of them have loaded
+    free = torch.cuda.mem_get_info(loaded.model.device)[0] if on_gpu else _free_memory() // place.local_size
+    blocks = num_kv_blocks or _default_blocks(free, bytes_per_slot, loaded.identity.max_positions)
+    if blocks * BLOCK_SIZE * bytes_per_slot > free:
+        raise InvalidArgument(
+            f"{blocks} KV blocks take {blocks * BLOCK_SIZE * bytes_per_slot >> 20} MiB; {free >> 20} MiB are free"
+        )
+    return _Made(loaded, shape, blocks if ranks is None else ranks.least(blocks), ranks)
+
+
+def _meter(loaded: LoadedModel, powercap_root: Path, num_devices: int) -> EnergyMeter | None:
+    """Of a model's energy on so many devices of its kind; says in the log what is measured, or why nothing is."""
     from tandem.engine.measuring import meter_of  # imports torch
 
     log = logger("tandem.energy")
     try:
-        meter = meter_of([loaded], powercap_root)
+        meter = meter_of([loaded], powercap_root, num_devices)
     except NotMeasured as reason:
         log.info("energy is not measured", reason=str(reason))
         return None

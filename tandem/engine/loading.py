@@ -8,11 +8,13 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers.distributed.configuration_utils import DistributedConfig
 
 from tandem.engine.attention import ATTENTION_NAME
 from tandem.engine.checkpoint import Checkpoint, open_checkpoint
-from tandem.engine.families import refuse_unsupported
+from tandem.engine.families import refuse_unsplittable, refuse_unsupported
 from tandem.engine.packing import pack
+from tandem.engine.ranks import Ranks
 from tandem.errors import InvalidArgument, ModelRefused
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -49,12 +51,13 @@ class LoadedModel:
     identity: ModelIdentity
 
 
-def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> LoadedModel:
-    """Load a folder or hub id.
+def load_model(name: str, *, dtype: str = "auto", device: str = "auto", ranks: Ranks | None = None) -> LoadedModel:
+    """Load a folder or hub id; of a model that `ranks` run together, this rank's part, once they have met.
 
     Args: `dtype` "auto" is the checkpoint's own on a GPU, and on a CPU whichever is faster for a model of that size;
     or "float32", "bfloat16", "float16". `device` "auto" is a GPU if there is one.
-    Raises: ModelRefused, saying what was found and what was expected; InvalidArgument for an unknown dtype.
+    Raises: ModelRefused, saying what was found and what was expected; InvalidArgument for an unknown dtype, or a
+    machine that has not what the ranks need; InvariantBroken if one of them has ended.
     """
     checkpoint = open_checkpoint(name)
     try:
@@ -62,16 +65,22 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> Loade
     except (OSError, ValueError, KeyError) as error:
         raise ModelRefused(f"{name} has a configuration that the library does not accept: {error}") from error
     refuse_unsupported(config, name)
-    target = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    number_type = _dtype(dtype, target := _device(device, ranks), checkpoint)
+    split: DistributedConfig | None = None
+    if ranks is not None:
+        refuse_unsplittable(config, name, ranks.size)
+        ranks.join(target)
+        split = DistributedConfig(tp_size=ranks.size, tp_plan="auto")
     try:
         # The stubs promise a model here; with output_loading_info the library returns a pair.
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint.folder,
             config=config,
-            dtype=_dtype(dtype, target, checkpoint),
+            dtype=number_type,
             use_safetensors=True,
             trust_remote_code=False,
             attn_implementation=ATTENTION_NAME,
+            distributed_config=split,
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
@@ -83,7 +92,7 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto") -> Loade
             f"{name} lacks {len(missing)} of the weights that a {config.model_type} model needs, the first being "
             f"{missing[0]}; they would be random"
         )
-    return adopt(model.to(target), name, checkpoint.weights_digest)
+    return adopt(model if split is not None else model.to(target), name, checkpoint.weights_digest)
 
 
 def adopt(model: PreTrainedModel, name: str, weights_digest: str) -> LoadedModel:
@@ -105,6 +114,12 @@ def adopt(model: PreTrainedModel, name: str, weights_digest: str) -> LoadedModel
     )
     pack(model)
     return LoadedModel(model, identity)
+
+
+def _device(device: str, ranks: Ranks | None) -> torch.device:
+    if ranks is not None:
+        return ranks.device(device)
+    return torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _dtype(dtype: str, device: torch.device, checkpoint: Checkpoint) -> torch.dtype | Literal["auto"]:

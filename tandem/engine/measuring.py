@@ -13,13 +13,17 @@ from tandem.energy.powercap import POWERCAP_ROOT
 from tandem.engine.loading import LoadedModel
 
 
-def meter_of(models: Iterable[LoadedModel], powercap_root: Path = POWERCAP_ROOT) -> EnergyMeter:
+def meter_of(models: Iterable[LoadedModel], powercap_root: Path = POWERCAP_ROOT, num_devices: int = 1) -> EnergyMeter:
     """One meter of all that these models run on.
+
+    `num_devices`: how many GPUs of this machine, from the first on, hold a part of each; 1 is the one it is on.
 
     Raises:
         NotMeasured: no counter covers it.
     """
     devices = {parameter.device for loaded in models for parameter in loaded.model.parameters()}
+    if num_devices > 1:
+        devices = {torch.device(device.type, index) for device in devices for index in range(num_devices)}
     return EnergyMeter(counter_for(_hardware(devices), powercap_root))
 
 

@@ -56,13 +56,16 @@ class PackedLinear(nn.Module):
 def pack(model: nn.Module) -> None:
     """Packs the model's linear layers, one after another, so that no more than one stands in memory twice.
 
-    Left as they are: layers of other classes (quantised ones, for instance), and those that share their weight with an
-    embedding. Does nothing where oneDNN does not compute the model's number type.
+    Left as they are: layers of other classes (quantised ones, for instance), those that share their weight with an
+    embedding, and those that the library has given another forward, which runs one rank's part of them. Does nothing
+    where oneDNN does not compute the model's number type.
     """
     shared = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if type(child) is nn.Linear and id(child.weight) not in shared and _can_pack(child.weight):
+            if type(child) is not nn.Linear or id(child.weight) in shared or "forward" in vars(child):
+                continue
+            if _can_pack(child.weight):
                 setattr(parent, name, PackedLinear(child))
 
 

@@ -38,6 +38,14 @@ class Sequence:
         self.tree: UnsettledTree = EMPTY_TREE
         self.is_open = True
 
+    @classmethod
+    def as_told(cls, kv: KVPool, block_table: Ints, length: int, tree: UnsettledTree) -> Sequence:
+        """Another rank's sequence as it stands now, for one pass: its blocks are that rank's to give and to take."""
+        sequence = cls(kv, None)
+        sequence._set_blocks(block_table)
+        sequence.length, sequence.tree = length, tree
+        return sequence
+
     @property
     def num_unsettled(self) -> int:
         """Nodes fed since the last settle."""

@@ -29,7 +29,7 @@ class ShownRound:
     target_log_prob: float
     """As the draft's; -inf where the target excludes it."""
     stage_seconds: dict[str, float]
-    """By stage: draft, queue, forward, judge, wire, commit."""
+    """By stage, as `tandem.evaluation.showing.stage_seconds` names them."""
 
 
 @dataclass(frozen=True, slots=True)

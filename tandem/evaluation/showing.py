@@ -50,13 +50,15 @@ def candidates(traced: Round) -> list[tuple[int, ...]]:
 
 
 def stage_seconds(timings: StageTimings) -> dict[str, float]:
-    """A round's time by stage; `wire` is what its way to the verify service and back took."""
-    inside = timings.queue_seconds + timings.forward_seconds + timings.judge_seconds
+    """A round's time by stage, in order; `wire` is what its way to the verify service and back took beside them."""
+    inside = timings.serialise_seconds + timings.queue_seconds + timings.forward_seconds + timings.judge_seconds
     return {
         "draft": timings.draft_seconds,
+        "serialise": timings.serialise_seconds,
         "wire": max(0.0, timings.verify_round_trip_seconds - inside),
         "queue": timings.queue_seconds,
         "forward": timings.forward_seconds,
         "judge": timings.judge_seconds,
         "commit": timings.commit_seconds,
+        "emit": timings.emit_seconds,
     }

@@ -81,4 +81,5 @@ def open_channel(
     check_address(address)
     if tls is None:
         return grpc.aio.insecure_channel(address, options=options)
-    return grpc.aio.secure_channel(address, channel_credentials(tls), options=options)
+    named = (("grpc.ssl_target_name_override", tls.peer_name),) if tls.peer_name else ()
+    return grpc.aio.secure_channel(address, channel_credentials(tls), options=(*options, *named))

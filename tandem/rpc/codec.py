@@ -328,6 +328,8 @@ def encode_timings(value: StageTimings) -> pb.StageTimings:
         judge_seconds=value.judge_seconds,
         verify_round_trip_seconds=value.verify_round_trip_seconds,
         commit_seconds=value.commit_seconds,
+        serialise_seconds=value.serialise_seconds,
+        emit_seconds=value.emit_seconds,
     )
 
 
@@ -340,6 +342,8 @@ def decode_timings(message: pb.StageTimings) -> StageTimings:
         message.judge_seconds,
         message.verify_round_trip_seconds,
         message.commit_seconds,
+        message.serialise_seconds,
+        message.emit_seconds,
     )
 
 

@@ -18,16 +18,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
-from wsgiref.simple_server import WSGIServer
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from tandem.errors import InvalidArgument, InvariantBroken, TandemError
 from tandem.pem_files import PemFiles
+from tandem.registration import Registration
 from tandem.rpc.channel import MESSAGE_OPTIONS
+from tandem.rpc.http import HttpServer, application
 from tandem.rpc.interceptor import ErrorInterceptor
 from tandem.rpc.tls import server_credentials
 from tandem.telemetry import logger
@@ -87,6 +88,9 @@ class Service(Protocol):
             InvariantBroken: it will never make progress again; the process ends, so that it is started anew.
         """
 
+    async def why_not_ready(self) -> str:
+        """What it lacks to take work now, its own lifecycle or a peer; empty where it lacks nothing."""
+
     async def drain(self) -> None:
         """Takes nothing new, hands its work over, ends its streams. Cancelled after `drain_seconds`."""
 
@@ -100,11 +104,13 @@ class Listen:
 
     host: str = "127.0.0.1"
     port: int = 0
-    metrics_port: int | None = 0
-    """None where the service itself answers /metrics and names it in `Service.ready_fields`."""
+    metrics_port: int = 0
+    """Of /metrics, /healthz and /readyz, over plain HTTP, from before the service starts until it has stopped."""
     ready_file: Path | None = None
     tls: PemFiles | None = None
     """The server's certificate, and of whom it asks one; None is plaintext."""
+    registration: Registration | None = None
+    """By which others find it, while it serves."""
 
 
 async def serve(
@@ -134,17 +140,21 @@ async def serve(
     service.register(server)
     reflection.enable_server_reflection((service.grpc_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     address = _bind(server, listen)
-    metrics = _Metrics(registry, listen)
+    app = application(registry, service.is_alive, service.why_not_ready)
+    metrics = HttpServer(app, listen.host, listen.metrics_port, flag="--metrics-port")
     restore = _on_signals(stopping.set)
     try:
+        metrics.start()
         await server.start()
         if await _start_unless_stopped(service, stopping):
-            ready = {"role": service.role, "pid": os.getpid(), "address": address, "metrics": metrics.url}
+            ready = {"role": service.role, "pid": os.getpid(), "address": address, "metrics": f"{metrics.url}/metrics"}
             ready |= dict(service.ready_fields())
             for name in names:
                 await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
             if listen.ready_file is not None:
                 _write_ready(listen.ready_file, ready)
+            if listen.registration is not None:
+                listen.registration.start(address)
             log.info("serving", **{key: value for key, value in ready.items() if key != "role"})
             if on_ready is not None:
                 await on_ready(address)
@@ -152,6 +162,8 @@ async def serve(
             began = time.monotonic()
             log.info("draining")
             await healthy.enter_graceful_shutdown()
+            if listen.registration is not None:
+                await listen.registration.withdraw()
             try:
                 await asyncio.wait_for(service.drain(), service.drain_seconds)
             except TimeoutError:
@@ -161,8 +173,10 @@ async def serve(
     finally:
         restore()
         await server.stop(None)
-        await asyncio.to_thread(metrics.close)  # it may take its polling interval of half a second
         await service.close()
+        if listen.registration is not None:
+            await listen.registration.close()
+        await metrics.close()
 
 
 async def _start_unless_stopped(service: Service, stopping: asyncio.Event) -> bool:
@@ -241,29 +255,6 @@ def _try_port(host: str, port: int) -> None:
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
-
-
-class _Metrics:
-    """The HTTP server of /metrics, in a thread of its own; nothing where the service serves them itself."""
-
-    def __init__(self, registry: CollectorRegistry, listen: Listen) -> None:
-        self.url = ""
-        self._httpd: WSGIServer | None = None
-        if listen.metrics_port is None:
-            return
-        try:
-            self._httpd, _ = start_http_server(listen.metrics_port, listen.host, registry)
-        except OSError as error:
-            raise InvalidArgument(
-                f"cannot serve metrics on {_join(listen.host, listen.metrics_port)}: {os.strerror(error.errno or 0)}; "
-                "choose another --metrics-port, or 0 for a free one"
-            ) from None
-        self.url = f"http://{_join(_reachable(listen.host), self._httpd.server_port)}/metrics"
-
-    def close(self) -> None:
-        if self._httpd is not None:
-            self._httpd.shutdown()
-            self._httpd.server_close()
 
 
 def is_loopback(host: str) -> bool:

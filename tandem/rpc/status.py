@@ -18,6 +18,7 @@ from tandem.errors import (
     TandemError,
     Unauthenticated,
     Unavailable,
+    Unreached,
 )
 from tandem.v1 import types_pb2
 
@@ -29,6 +30,9 @@ MAX_MESSAGE = 2000
 
 LIBRARY_FAILED = "Internal error from Core"
 """What the asyncio library says, as INTERNAL, of a call that broke with its connection while it was being sent."""
+
+NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed")
+"""How what the library says, as UNAVAILABLE, of a call begins for which it found no connection."""
 
 # Read downwards for a code (the first class that fits), and by code for an error (the first row that has it).
 _TABLE: tuple[tuple[type[TandemError], grpc.StatusCode], ...] = (
@@ -76,6 +80,8 @@ def error_of(error: grpc.RpcError) -> TandemError:
     details = (error.details() if hasattr(error, "details") else None) or str(error)
     if details == LIBRARY_FAILED:
         return Unavailable("the connection was lost")
+    if code is grpc.StatusCode.UNAVAILABLE and details.startswith(NEVER_SENT):
+        return Unreached(details)
     return error_from_code(code, details, _retry_after(error))
 
 

@@ -40,7 +40,10 @@ def hint(details: str, files: PemFiles | None) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in details:
         return "; its certificate is not valid, or not of a CA that this side's --tls-ca names"
     if "Hostname Verification" in details:
-        return "; its certificate is for another name than the address it was called by"
+        expected = (
+            f"--tls-name {files.peer_name}" if files.peer_name else "the address it was called by; see --tls-name"
+        )
+        return f"; its certificate is for another name than {expected}"
     return ""
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
 import signal
-import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
 from collections.abc import Callable
@@ -14,9 +11,9 @@ from pathlib import Path
 
 from tandem.errors import InvalidArgument, TandemError, Unavailable
 from tandem.stack.programs import Program, Ready
+from tandem.tie import tie_to_parent
 
 LOOK_EVERY_SECONDS = 0.02
-_PR_SET_PDEATHSIG = 1
 
 Say = Callable[[str], None]
 
@@ -49,7 +46,7 @@ class Child:
             stdout=PIPE,
             stderr=STDOUT,
             start_new_session=True,
-            preexec_fn=_tie_to_parent(),
+            preexec_fn=tie_to_parent(),
         )
         self._process = process
         self._listening = asyncio.create_task(self._listen(process))
@@ -126,18 +123,3 @@ class Child:
         remark = None if self._stopping or line.startswith("error: ") else self.program.remark(line)
         if remark is not None:
             self._say(f"{self.program.name}: {remark}")
-
-
-def _tie_to_parent() -> Callable[[], None] | None:
-    """What makes a process die with this one, however this one ends; None where the system has no such thing."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    parent = os.getpid()
-
-    def tie() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the tie was made
-            os._exit(1)
-
-    return tie

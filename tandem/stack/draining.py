@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from tandem.errors import InvalidArgument, Unavailable
-from tandem.rpc.channel import check_address, open_channel
+from tandem.errors import InvalidArgument, NotFound, TandemError, Unavailable
+from tandem.pem_files import PemFiles
+from tandem.rpc.channel import check_address
+from tandem.rpc.health import serves
 from tandem.stack.listener import listening_pid
 
 SERVICES = {
@@ -31,7 +29,6 @@ SERVICES = {
 LEAVE_SECONDS = 10.0
 """A service leaves within five, unless its settings say otherwise; what takes twice as long is stuck."""
 
-HEALTH_SECONDS = 2.0
 LOOK_EVERY_SECONDS = 0.02
 
 
@@ -68,8 +65,8 @@ def is_of_a_stack(ready_file: Path) -> bool:
     return "processes" in json.loads(ready_file.read_text())
 
 
-async def at(address: str) -> Running:
-    """The service that listens at an address of this machine.
+async def at(address: str, tls: PemFiles | None = None) -> Running:
+    """The service that listens at an address of this machine. ``tls``: what it is shown, and whom to trust.
 
     Raises:
         InvalidArgument: nobody listens there that this user may signal, or it is no service of Tandem.
@@ -80,17 +77,17 @@ async def at(address: str) -> Running:
             f"no process of this user on this machine listens at {address}; run `tandem drain` where the service runs, "
             "in its container for instance"
         )
-    return Running(await _role_at(address), address, pid)
+    return Running(await _role_at(address, tls), address, pid)
 
 
-async def drain(service: Running, patience_seconds: float = LEAVE_SECONDS) -> float:
+async def drain(service: Running, patience_seconds: float = LEAVE_SECONDS, tls: PemFiles | None = None) -> float:
     """Drains a service; returns the seconds until it was gone.
 
     Raises:
         InvalidArgument: what answers at its address is no such service.
         Unavailable: it does not leave.
     """
-    if await _role_at(service.address) != service.role:
+    if await _role_at(service.address, tls) != service.role:
         raise InvalidArgument(f"what answers at {service.address} is no {service.role} service")
     began = time.monotonic()
     gone = _Departure(service.pid)
@@ -105,7 +102,7 @@ async def drain(service: Running, patience_seconds: float = LEAVE_SECONDS) -> fl
     return time.monotonic() - began
 
 
-async def successor(ready_file: Path, before: Running, patience_seconds: float) -> Running:
+async def successor(ready_file: Path, before: Running, patience_seconds: float, tls: PemFiles | None = None) -> Running:
     """The process that a stack puts in another's place, once it serves.
 
     Raises:
@@ -113,9 +110,9 @@ async def successor(ready_file: Path, before: Running, patience_seconds: float) 
     """
     give_up = time.monotonic() + patience_seconds
     while time.monotonic() < give_up:
-        with suppress(InvalidArgument):  # the stack may be writing it, or stopping
+        with suppress(TandemError):  # the stack may be writing it, or stopping
             for one in told(ready_file, before.role):
-                if one.address == before.address and one.pid != before.pid and await _serves(one.address):
+                if one.address == before.address and one.pid != before.pid and await serves(one.address, tls=tls):
                     return one
         await asyncio.sleep(LOOK_EVERY_SECONDS)
     raise Unavailable(f"nothing took the place of {before.role} {before.address} within {patience_seconds:g} s")
@@ -155,27 +152,18 @@ class _Departure:
             os.close(self._handle)
 
 
-async def _role_at(address: str) -> str:
+async def _role_at(address: str, tls: PemFiles | None) -> str:
     for role, name in SERVICES.items():
-        if await _health(address, name) is not None:
-            return role
-    raise InvalidArgument(f"what listens at {address} is no service of Tandem, or does not answer")
-
-
-async def _serves(address: str) -> bool:
-    return bool(await _health(address, "") == health_pb2.HealthCheckResponse.SERVING)
-
-
-async def _health(address: str, name: str) -> int | None:
-    """What a server says of a service; None where it knows of none, or does not answer."""
-    async with open_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=HEALTH_SECONDS)
-        except grpc.aio.AioRpcError:
-            return None
-    status: int = answer.status
-    return status
+            await serves(address, name, tls)
+        except NotFound:
+            continue
+        except TandemError as error:
+            raise InvalidArgument(
+                f"what listens at {address} is no service of Tandem, or does not answer: {error}"
+            ) from None
+        return role
+    raise InvalidArgument(f"what listens at {address} is no service of Tandem")
 
 
 def by_address(services: Sequence[Running], addresses: Sequence[str]) -> list[Running]:

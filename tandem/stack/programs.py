@@ -64,10 +64,9 @@ class ServiceProgram:
         flags = dict(self._flags)
         if before is not None:
             flags |= {"port": _port(before.address)}
+            flags |= {"metrics-port": _port(before.metrics.removesuffix("/metrics"))}
             if before.http:
                 flags |= {"http-port": _port(before.http)}
-            elif before.metrics:
-                flags |= {"metrics-port": _port(before.metrics.removesuffix("/metrics"))}
         flags |= {"ready-file": str(self._ready_file)}
         return [sys.executable, "-m", MODULES[self.role], *(part for k, v in flags.items() for part in (f"--{k}", v))]
 
@@ -77,9 +76,7 @@ class ServiceProgram:
             told: dict[str, Any] = json.loads(self._ready_file.read_text())
         except FileNotFoundError:
             return None
-        http = told.get("http", "")
-        metrics = told.get("metrics") or (f"{http}/metrics" if http else "")
-        return Ready(told["pid"], told["address"], metrics, http)
+        return Ready(told["pid"], told["address"], told["metrics"], told.get("http", ""))
 
     def remark(self, line: str) -> str | None:
         """A JSON log line in short, None below a warning; any other line as it is."""

@@ -199,20 +199,24 @@ class RoundTrace(_message.Message):
     def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., parents: _Optional[_Iterable[int]] = ..., draft_joint_log_probs: _Optional[_Iterable[float]] = ..., target_joint_log_probs: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class StageTimings(_message.Message):
-    __slots__ = ("draft_seconds", "queue_seconds", "forward_seconds", "judge_seconds", "verify_round_trip_seconds", "commit_seconds")
+    __slots__ = ("draft_seconds", "queue_seconds", "forward_seconds", "judge_seconds", "verify_round_trip_seconds", "commit_seconds", "serialise_seconds", "emit_seconds")
     DRAFT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     FORWARD_SECONDS_FIELD_NUMBER: _ClassVar[int]
     JUDGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     VERIFY_ROUND_TRIP_SECONDS_FIELD_NUMBER: _ClassVar[int]
     COMMIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SERIALISE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    EMIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     draft_seconds: float
     queue_seconds: float
     forward_seconds: float
     judge_seconds: float
     verify_round_trip_seconds: float
     commit_seconds: float
-    def __init__(self, draft_seconds: _Optional[float] = ..., queue_seconds: _Optional[float] = ..., forward_seconds: _Optional[float] = ..., judge_seconds: _Optional[float] = ..., verify_round_trip_seconds: _Optional[float] = ..., commit_seconds: _Optional[float] = ...) -> None: ...
+    serialise_seconds: float
+    emit_seconds: float
+    def __init__(self, draft_seconds: _Optional[float] = ..., queue_seconds: _Optional[float] = ..., forward_seconds: _Optional[float] = ..., judge_seconds: _Optional[float] = ..., verify_round_trip_seconds: _Optional[float] = ..., commit_seconds: _Optional[float] = ..., serialise_seconds: _Optional[float] = ..., emit_seconds: _Optional[float] = ...) -> None: ...
 
 class CommitWatermark(_message.Message):
     __slots__ = ("session_id", "fence", "position")

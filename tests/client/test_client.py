@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from tandem.client import AsyncClient, Client
-from tandem.client.attempts import Patience
+from tandem.client.attempts import Attempts, Patience
 from tandem.decoding.values import RunningDigest
 from tandem.errors import (
     Cancelled,
@@ -25,6 +25,7 @@ from tandem.errors import (
     OutOfKV,
     Overloaded,
     Unavailable,
+    Unreached,
 )
 from tandem.generation import Generation, Part
 from tandem.retry_budget import RetryBudget
@@ -160,9 +161,10 @@ def test_a_dead_first_address_is_passed_over(collect: Collect, address: str) -> 
 def test_a_dead_port_is_reported_with_its_address_and_soon(collect: Collect) -> None:
     dead = _dead_address()
     began = time.monotonic()
-    with pytest.raises(Unavailable, match=dead):
+    with pytest.raises(Unavailable, match=dead) as caught:
         collect(dead, "stream", "question")
     assert time.monotonic() - began < 5
+    assert isinstance(caught.value.__cause__, Unreached)
 
 
 def test_patience_to_resume_ends(address: str, service: ScriptedService) -> None:
@@ -208,6 +210,21 @@ def test_a_dead_address_beside_a_live_one_costs_no_budget(address: str) -> None:
     with Client([_dead_address(), address]) as client:
         for _ in range(40):
             assert client.generate("question").token_ids == COMPLETION
+
+
+def test_where_nothing_listens_patience_ends_and_not_the_budget() -> None:
+    budget = RetryBudget(tokens=2)
+    budget.spend()
+    attempts = Attempts(["one:1", "two:2"], 0, Patience(start_seconds=5.0), 0.0, None, budget)
+    asked = []
+    for _ in range(6):
+        asked.append(attempts.address)
+        attempts.pause(Unreached("failed to connect to all addresses"), 1.0, started=False)
+    assert asked == ["one:1", "two:2"] * 3
+    with pytest.raises(Unavailable):
+        attempts.pause(Unavailable("no replica"), 1.0, started=False)
+    with pytest.raises(Unavailable):
+        attempts.pause(Unreached("failed to connect to all addresses"), 5.0, started=False)
 
 
 def test_a_session_that_has_begun_outlasts_the_budget(address: str, service: ScriptedService) -> None:

@@ -57,9 +57,12 @@ def test_every_service_answers_health_and_has_metrics(stack: Up) -> None:
             assert status == health_pb2.HealthCheckResponse.SERVING
         with urllib.request.urlopen(process["metrics"], timeout=5) as answer:
             assert b"tandem:" in answer.read()
-    for path in ("healthz", "readyz"):
-        with urllib.request.urlopen(f"{stack.told['http'][0]}/{path}", timeout=5) as answer:
-            assert answer.status == 200
+    ports = [process["metrics"].removesuffix("/metrics") for process in stack.told["processes"] if process["metrics"]]
+    assert len(ports) == 3
+    for port in (*ports, *stack.told["http"]):
+        for path in ("healthz", "readyz"):
+            with urllib.request.urlopen(f"{port}/{path}", timeout=5) as answer:
+                assert answer.status == 200
 
 
 def test_it_says_which_store_it_uses(stack: Up) -> None:

@@ -101,8 +101,8 @@ class Tiny:
         return logits
 
 
-def tiny(name: str, attention: str = "sdpa", dtype: torch.dtype = torch.float32) -> Tiny:
-    settings = dict(TINY[name])
+def tiny(name: str, attention: str = "sdpa", dtype: torch.dtype = torch.float32, **changes: Any) -> Tiny:
+    settings = TINY[name] | changes
     torch.manual_seed(len(name))
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     plain = AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval().to(dtype)

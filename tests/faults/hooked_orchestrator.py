@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         store = HookedStore(settings.redis_url, settings.lifetimes)
         service = HookedOrchestrator(settings, registry, store)
         store.points = service.points = Points(Path(folder), name)
-        await serve(service, Listen(settings.host, settings.port, None, settings.ready_file), registry)
+        await serve(service, Listen(settings.host, settings.port, settings.metrics_port, settings.ready_file), registry)
 
     return run(orchestrator)
 

@@ -12,6 +12,7 @@ from tests.faults.rows import (
     disk,
     draft_gone,
     drain,
+    failover,
     hour,
     kills,
     kv_pool,
@@ -45,6 +46,7 @@ PROCESSES: tuple[Row, ...] = (
 
 REST: tuple[Row, ...] = (
     *store.ROWS,
+    *failover.ROWS,
     *disk.ROWS,
     *wall_clocks.ROWS,
     *rounds.ROWS,

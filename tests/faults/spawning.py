@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,12 +53,15 @@ class Zygote:
         )
         self._reader = asyncio.create_task(self._read())
 
-    async def fork(self, module: str, argv: Sequence[str], log: Path) -> Forked:
+    async def fork(
+        self, module: str, argv: Sequence[str], log: Path, environ: Mapping[str, str] | None = None
+    ) -> Forked:
+        """Has a process run the module's ``main``. ``environ`` are variables beside the zygote's own."""
         assert self._process is not None
         assert self._process.stdin is not None
         asked: asyncio.Future[Forked] = asyncio.get_running_loop().create_future()
         self._asked.append(asked)
-        wanted = {"module": module, "argv": list(argv), "log": str(log)}
+        wanted = {"module": module, "argv": list(argv), "log": str(log), "environ": dict(environ or {})}
         self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
         return await asked
 

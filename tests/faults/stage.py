@@ -23,6 +23,7 @@ from tests.faults.spawning import Forked, Zygote
 from tests.faults.tables import UNBOUNDED_BLOCKS, make_words
 from tests.faults.wall_clock import WallClock
 from tests.support.redis_server import RedisServer
+from tests.support.replicated_redis import ReplicatedRedis
 
 START_SECONDS = 90.0
 ROUND_TIMEOUT = 2.0
@@ -78,6 +79,8 @@ class Stage:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.redis = RedisServer(folder)
+        self.replicated: ReplicatedRedis | None = None
+        """Where there is one, ``redis`` is its master."""
         self.members: dict[str, Member] = {}
         self.shipped = False
         self._logs: dict[str, GrowingLog] = {}
@@ -105,6 +108,7 @@ class Stage:
         shipped: bool = False,
         oddities: Mapping[str, tuple[str, object]] | None = None,
         redis: Sequence[str] = (),
+        replicated: bool = False,
         clocks: bool = False,
         **flags: dict[str, object],
     ) -> None:
@@ -113,11 +117,17 @@ class Stage:
         ``mischief``: replicas' messages misarrive. ``proxied``: all but Redis is reached through a proxy each.
         ``shipped``: the models are the shipped pair instead of tables, and the replicas have no points.
         ``oddities``: by member, a field of its description and what stands there instead.
-        ``redis``: flags of its server. ``clocks``: the members' wall clocks can be set.
+        ``redis``: flags of its server. ``replicated``: it has a replica, and a Sentinel.
+        ``clocks``: the members' wall clocks can be set.
         """
         self.shipped = shipped
-        self.redis.flags += redis
-        self.redis.start()
+        if replicated:
+            self.replicated = ReplicatedRedis(self.folder)
+            self.replicated.start()
+            self.redis = self.replicated.master
+        else:
+            self.redis.flags += redis
+            self.redis.start()
         for role, count in (("verify", verifies), ("draft", drafts), ("orchestrator", orchestrators)):
             for number in range(count):
                 member = self._add(role, number, flags.get(role, {}), shipped=shipped)
@@ -141,6 +151,8 @@ class Stage:
                 member.forked.send(signal.SIGKILL)
                 await member.forked.status
         self.redis.kill()
+        if self.replicated is not None:
+            self.replicated.close()
 
     async def start_member(self, member: Member) -> None:
         """Starts a member, on its port, and waits until it serves."""
@@ -191,7 +203,8 @@ class Stage:
             case "draft":
                 own = [*hosted, "--max-warm-sessions", "1"]
             case _:
-                own = [name, str(self.folder), "--redis-url", self.redis.url]
+                store = self.replicated or self.redis
+                own = [name, str(self.folder), "--redis-url", store.url]
                 own += ["--verify", ",".join(member.address for member in self.of("verify"))]
                 own += ["--draft", ",".join(member.address for member in self.of("draft"))]
                 own += ["--round-timeout", str(ROUND_TIMEOUT), "--recovery-timeout", str(RECOVERY_TIMEOUT)]

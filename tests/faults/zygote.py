@@ -1,9 +1,9 @@
 """Starts service processes quickly: everything is imported once, here, and each process is forked from this one.
 
-Reads one JSON object a line: ``{"module", "argv", "log"}`` starts a process. Writes one a line: ``{"pid"}`` for each
-that was started, in order, and ``{"pid", "status"}`` for each that ended, with its wait status. No thread and no event
-loop runs here before a fork, so the forked process begins as a fresh interpreter would, imports aside. All die with
-this one.
+Reads one JSON object a line: ``{"module", "argv", "log", "environ"}`` starts a process. Writes one a line: ``{"pid"}``
+for each that was started, in order, and ``{"pid", "status"}`` for each that ended, with its wait status. No thread and
+no event loop runs here before a fork, so the forked process begins as a fresh interpreter would, imports aside. All die
+with this one.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def _fork(wanted: dict[str, Any], ours: tuple[int, ...]) -> int:
             os.dup2(source, target)
         for number in (log, nothing, *ours):
             os.close(number)
+        os.environ.update(wanted["environ"])
         code = importlib.import_module(wanted["module"]).main(wanted["argv"])
         sys.stdout.flush()
         sys.stderr.flush()

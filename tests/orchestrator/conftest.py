@@ -129,7 +129,7 @@ class Stage:
         registry = CollectorRegistry()
         loaded = OrchestratorSettings.load(flags, {})
         service = Orchestrator(loaded, registry)
-        listen = Listen(metrics_port=None, tls=loaded.open_public_tls())
+        listen = Listen(tls=loaded.open_public_tls())
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         async def on_ready(address: str) -> None:

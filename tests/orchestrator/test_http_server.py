@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from orchestrator.http import HttpServer, application
+from tandem.rpc.http import HttpServer, application
 from tests.support.http import ask
 
 
@@ -41,7 +41,7 @@ async def test_small_writes_are_sent_at_once(host: str) -> None:
 
     if ":" in host and not has_ipv6():
         pytest.skip("this machine has no IPv6")
-    server = HttpServer(application(CollectorRegistry(), ready, [Route("/look", look)]), host, 0)
+    server = HttpServer(application(CollectorRegistry(), lambda: True, ready, [Route("/look", look)]), host, 0)
     server.start()
     try:
         assert (await asyncio.wait_for(ask(f"{server.url}/look"), 10)).body == b"seen"

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
+from orchestrator.discovery.static import Static
 from orchestrator.links import Link
 from orchestrator.metrics import Metrics
 from orchestrator.placement import Placement
+from orchestrator.replicas import DraftLink, VerifyLink
 from orchestrator.slowness import Slowness, load
 from tandem.decoding.values import Decoding, Outcome, Sampling, Speculation, StageTimings
 from tandem.tokenization import Tokenizer
@@ -27,8 +29,10 @@ class Fleet:
         self.registry = CollectorRegistry()
         verify = [f"127.0.0.1:{1 + number}" for number in range(num_verify)]
         draft = [f"127.0.0.1:{101 + number}" for number in range(num_draft)]
-        self.placement = Placement(tokenizer, verify, draft)
+        self.placement = Placement(tokenizer, Static(()), Static(()))
         self.verify, self.draft = self.placement.verify_links, self.placement.draft_links
+        self.verify += [VerifyLink(address, tokenizer, self.placement.wake) for address in verify]
+        self.draft += [DraftLink(address, tokenizer, self.placement.wake) for address in draft]
         for link in self.links:
             link.state, link.description = "accepted", describe(link.role, tokenizer.digest)
         self.slowness = Slowness(self.placement, Metrics(self.registry), factor, PAUSE)

@@ -52,6 +52,13 @@ def decode_rounds(
     """Every round until ``num_tokens`` tokens are generated, for each of ``decodings``, all in one batch."""
     verifier = Verifier(TabularModel(tables[0]), grammars=grammars)
     proposer = Proposer(TabularModel(tables[1]), grammars=grammars)
+    return rounds_of(verifier, proposer, prompt, num_tokens, decodings)
+
+
+def rounds_of(
+    verifier: Verifier, proposer: Proposer, prompt: Sequence[int], num_tokens: int, decodings: Sequence[Decoding]
+) -> list[list[tuple[Proposal | None, Outcome]]]:
+    """As `decode_rounds`, of any models."""
     targets = [verifier.open(prompt, decoding) for decoding in decodings]
     drafts = [
         None if METHODS[decoding.speculation.method].target_only else proposer.open(prompt, decoding)

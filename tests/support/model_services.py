@@ -120,7 +120,7 @@ async def running(service: Service, registry: CollectorRegistry, tls: PemFiles |
     async def ready(address: str) -> None:
         bound.set_result(address)
 
-    task = asyncio.create_task(serve(service, Listen(metrics_port=None, tls=tls), registry, stop=stop, on_ready=ready))
+    task = asyncio.create_task(serve(service, Listen(tls=tls), registry, stop=stop, on_ready=ready))
     await asyncio.wait((bound, task), return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         task.result()

@@ -52,7 +52,7 @@ class RedisServer:
             stderr=subprocess.DEVNULL,
             restore_signals=False,  # SIGXFSZ stays ignored: a write past a limit on files fails, and ends nobody
         )
-        _await_port(self.port, self._process)
+        await_port(self.port, self._process)
 
     @property
     def pid(self) -> int:
@@ -66,7 +66,7 @@ class RedisServer:
             self._process = None
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
     for _ in range(500):
         if process.poll() is not None:
             raise RuntimeError(f"redis-server ended with {process.returncode}")

@@ -56,7 +56,14 @@ def main(argv: Sequence[str]) -> int:
             made = VerifyService(lambda: _hosted(TARGET), digest, VerifyLimits(), registry)
         else:
             made = DraftService(lambda: _hosted(DRAFT), digest, DraftLimits(), registry)
-        listen = Listen(settings.host, settings.port, settings.metrics_port, settings.ready_file)
+        listen = Listen(
+            settings.host,
+            settings.port,
+            settings.metrics_port,
+            settings.ready_file,
+            settings.open_tls(),
+            settings.registration(),
+        )
         await serve(made, listen, registry)
 
     return run(service)

@@ -91,7 +91,7 @@ async def test_a_starting_replica_answers_describe_and_takes_no_work() -> None:
     registry = CollectorRegistry()
     stop = asyncio.Event()
     service = VerifyService(load, "digest", Limits(), registry)
-    task = asyncio.create_task(serve(service, Listen(port=port, metrics_port=None), registry, stop=stop))
+    task = asyncio.create_task(serve(service, Listen(port=port), registry, stop=stop))
     address = f"127.0.0.1:{port}"
     try:
         async with open_channel(address) as channel:

@@ -7,7 +7,7 @@ import { SOURCES, logProb, probability, seconds, visible } from "./words.js";
 
 const BOX = 38;
 const TOP = 26;
-const STAGES = ["draft", "wire", "queue", "forward", "judge", "commit"];
+const STAGES = ["draft", "serialise", "wire", "queue", "forward", "judge", "commit", "emit"];
 
 /** Everything there is to see of a round. */
 export function roundView(round) {

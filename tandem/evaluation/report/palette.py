@@ -45,11 +45,13 @@ LIGHT = {
     "ordinal-4": "#16617a",
     "ordinal-5": "#134b30",
     "draft": "#d3731b",
+    "serialise": "#b3a04a",
     "wire": "#9aa3ad",
     "queue": "#a9cdea",
     "forward": "#2077b4",
     "judge": "#0d3f6b",
     "commit": "#7e5aa6",
+    "emit": "#c98fb8",
 }
 DARK = {
     "page": "#0e1116",
@@ -84,11 +86,13 @@ DARK = {
     "ordinal-4": "#5fb6d6",
     "ordinal-5": "#6fd39b",
     "draft": "#ee9440",
+    "serialise": "#cdbb63",
     "wire": "#7b8590",
     "queue": "#a9d3f3",
     "forward": "#4b9fdb",
     "judge": "#3d6fa3",
     "commit": "#b394d8",
+    "emit": "#e3b3d3",
 }
 
 SERIES = tuple(LIGHT[f"series-{index}"] for index in range(8))

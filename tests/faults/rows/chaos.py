@@ -137,7 +137,7 @@ ROWS = (
         fault="SIGKILL, SIGTERM, SIGSTOP of any process and forgetful Redis restarts, at random moments, overlapping",
         promise="0 failed, 0 wrong while one draft replica and one orchestrator are left",
         run=at_random,
-        short=12,
+        short=6,
         long=300,
     ),
 )

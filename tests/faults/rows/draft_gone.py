@@ -55,8 +55,8 @@ ROWS = (
         fault="both draft replicas SIGKILL, one after the other; one returns, then the other",
         promise="0 failed; the target decodes alone within a round deadline; drafting resumes",
         run=one_then_the_other,
-        short=3,
-        long=100,
+        short=1,
+        long=200,
         longest_stall=ROUND_TIMEOUT,
     ),
 )

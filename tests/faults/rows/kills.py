@@ -73,7 +73,7 @@ ROWS = (
         fault="verify replica SIGKILL, one of two: before, during, after the forward pass, before and after the reply",
         promise="0 failed; stall at most a round deadline and re-prefill",
         run=verify_one_of_two,
-        short=10,
+        short=5,
         longest_stall=STALL_SECONDS,
     ),
     Row(
@@ -89,7 +89,7 @@ ROWS = (
         fault="draft replica SIGKILL, one of two: before, during, after a pass, before and after the report",
         promise="0 failed; the survivor proposes the same",
         run=draft_one_of_two,
-        short=10,
+        short=5,
         longest_stall=STALL_SECONDS,
     ),
     Row(

@@ -99,7 +99,7 @@ ROWS = (
         fault="1% of all packets lost, on every hop and both ways",
         promise="0 wrong, 0 failed",
         run=lossy,
-        short=3,
+        short=1,
         long=60,
     ),
 )

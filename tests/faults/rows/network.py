@@ -102,7 +102,7 @@ ROWS = (
         fault="50 ms latency with jitter on every hop, connections cut one after another",
         promise="0 wrong, 0 failed",
         run=latency_and_cuts,
-        short=6,
+        short=3,
         long=120,
     ),
     Row(
@@ -119,7 +119,7 @@ ROWS = (
         fault="partition between one draft and one verify replica alone, one way and both; then healed",
         promise="fenced, healed without duplicates; sessions go on with another pair",
         run=partition_of_a_pair,
-        short=3,
+        short=1,
         long=36,
         longest_stall=STALL_SECONDS,
     ),

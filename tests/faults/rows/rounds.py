@@ -34,7 +34,7 @@ ROWS = (
         fault="rounds, verdicts, outcomes and watermarks delivered twice, replayed and reordered",
         promise="one append a round",
         run=misdelivered,
-        short=8,
+        short=4,
         long=500,
     ),
 )

@@ -121,7 +121,7 @@ async def last_writes_lost(given: Surroundings, num_trials: int) -> Figures:
             found.figures.trials += 1
             found.figures.took_effect += bool(sessions)
         found.figures.remarks.append(
-            f"{_logged(stage, 'writing them back')} sessions were written back by orchestrators"
+            f"{logged(stage, 'writing them back')} sessions were written back by orchestrators"
         )
     return found.figures
 
@@ -158,8 +158,8 @@ async def rolled_back_under_a_moved_session(given: Surroundings, num_trials: int
             found.figures.trials += 1
             found.figures.took_effect += bool(sessions)
         found.figures.remarks += [
-            f"{_logged(stage, 'restoring them from the client')} texts were written back from their clients",
-            f"{_logged(stage, 'is fenced off here')} times an epoch was outbid that Redis had forgotten",
+            f"{logged(stage, 'restoring them from the client')} texts were written back from their clients",
+            f"{logged(stage, 'is fenced off here')} times an epoch was outbid that Redis had forgotten",
             f"{len(found.load.tally.lost)} sessions, begun after the snapshot, ended in DATA_LOSS",
         ]
     return found.figures
@@ -183,7 +183,8 @@ def run_id(stage: Stage) -> str:
         return str(store.info("server")["run_id"])
 
 
-def _logged(stage: Stage, words: str) -> int:
+def logged(stage: Stage, words: str) -> int:
+    """How often orchestrators have said so."""
     return sum(member.log.read_text().count(words) for member in stage.of("orchestrator"))
 
 
@@ -193,8 +194,8 @@ ROWS = (
         fault="Redis SIGKILL, started again at once, empty",
         promise="nothing emitted is contradicted; sessions go on within 2 s",
         run=restarted,
-        short=3,
-        long=50,
+        short=2,
+        long=200,
         longest_stall=RESUMED_SECONDS,
     ),
     Row(
@@ -229,7 +230,7 @@ ROWS = (
         fault="Redis comes back without its last writes",
         promise="what was shown is written back by the orchestrator; nothing is contradicted",
         run=last_writes_lost,
-        short=2,
+        short=1,
         long=50,
         longest_stall=RESUMED_SECONDS,
     ),
@@ -238,7 +239,7 @@ ROWS = (
         fault="Redis comes back with an older text and an older epoch, and an orchestrator dies with it",
         promise="what was shown is written back from the client; the fence goes past the replicas' epoch",
         run=rolled_back_under_a_moved_session,
-        short=2,
+        short=1,
         long=60,
     ),
 )

@@ -59,7 +59,7 @@ ROWS = (
         fault="wall clock of one process after another ±1 h, under load, and back",
         promise="nothing: no text another, no lease lost",
         run=jumps,
-        short=5,
+        short=2,
         long=60,
         longest_stall=STALL_SECONDS,
     ),

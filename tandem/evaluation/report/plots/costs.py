@@ -11,7 +11,7 @@ from tandem.evaluation.report.canvas import Drawn, begin_axes
 from tandem.evaluation.report.palette import LIGHT, Look
 from tandem.evaluation.report.plots.axes import name_rows, row_height
 
-STAGES = ("draft", "wire", "queue", "forward", "judge", "commit")
+STAGES = ("draft", "serialise", "wire", "queue", "forward", "judge", "commit", "emit")
 ROLES = ("draft", "verify")
 
 
@@ -22,9 +22,9 @@ def stages(rows: Sequence[Figures], looks: dict[str, Look]) -> Drawn | None:
         return None
     parts = [{stage: 1e3 * row.stage_seconds.get(stage, 0.0) for stage in STAGES} for row in shown]
     caption = (
-        "Median of each stage over the rounds of traced samples. Draft: the draft model; wire: to the verify service "
-        "and back; queue: waiting there; forward: the target's pass; judge: accept or refuse; commit: to the store. A "
-        "median round need not take the sum of these."
+        "Median of each stage over the rounds of traced samples. Draft: the draft model; serialise: messages; wire: "
+        "to the verify service and back; queue: waiting there; forward: the target's pass; judge: accept or refuse; "
+        "commit: to the store; emit: to the client. A median round need not take the sum of these."
     )
     drawn = _stacked(shown, parts, STAGES, "milliseconds a round", "{:.1f}", looks)
     return Drawn("stages", "Time by stage of a round", caption, drawn)

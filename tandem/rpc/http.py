@@ -17,9 +17,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, ExceptionHandler
 
-from orchestrator.https import server_context
-from tandem.errors import InvalidArgument
+from tandem.errors import InvalidArgument, InvariantBroken
 from tandem.pem_files import PemFiles
+from tandem.rpc.https import server_context
 
 BACKLOG = 2048
 """Connections that may wait to be accepted: a thousand clients that come at once are not to be told to try again."""
@@ -29,24 +29,32 @@ KEEP_ALIVE_SECONDS = 75
 
 def application(
     registry: CollectorRegistry,
+    is_alive: Callable[[], bool],
     why_not_ready: Callable[[], Awaitable[str]],
     routes: Sequence[BaseRoute] = (),
     no_such_route: ExceptionHandler | None = None,
 ) -> Starlette:
     """The application.
 
-    ``why_not_ready`` is empty once requests can be served; ``routes`` are further doors; ``no_such_route`` answers what
-    is on none of them.
+    ``is_alive`` and ``why_not_ready`` are a `tandem.rpc.server.Service`'s; ``routes`` are further doors;
+    ``no_such_route`` answers what is on none of them.
     """
+
+    def progresses() -> bool:
+        try:
+            return is_alive()
+        except InvariantBroken:
+            return False
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def healthz(request: Request) -> Response:
-        return PlainTextResponse("alive\n")
+        alive = progresses()
+        return PlainTextResponse("alive\n" if alive else "stuck\n", status_code=200 if alive else 503)
 
     async def readyz(request: Request) -> Response:
-        reason = await why_not_ready()
+        reason = await why_not_ready() if progresses() else "stuck"
         return PlainTextResponse(f"{reason or 'ready'}\n", status_code=503 if reason else 200)
 
     own = [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
@@ -57,8 +65,12 @@ def application(
 class HttpServer:
     """Serves an application from `start` to `close`, as a task of this event loop."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int, tls: PemFiles | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, tls: PemFiles | None = None, *, flag: str = "--http-port"
+    ) -> None:
         """Binds at once; port 0 picks a free one. ``tls``: the certificate shown to clients; None is plaintext.
+
+        ``flag``: what chooses the port, for the error.
 
         Raises:
             InvalidArgument: the port is taken, or the interface is not this machine's.
@@ -68,7 +80,8 @@ class HttpServer:
             bound = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except OSError as error:
             raise InvalidArgument(
-                f"cannot listen on {host}:{port} for HTTP: {os.strerror(error.errno or 0)}; choose another --http-port"
+                f"cannot listen on {host}:{port} for HTTP: {os.strerror(error.errno or 0)}; choose another {flag}, "
+                "or 0 for a free one"
             ) from None
         # asyncio turns Nagle's algorithm off only for sockets that say they are TCP, and accepted ones are as this one.
         # With it, an answer's second write waits 40 ms for the client to acknowledge the first.

@@ -1,0 +1,77 @@
+"""The autoscalers of the chart, on what the replicas export under real load."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from kubernetes import client
+
+from tests.cluster.conftest import Cluster
+from tests.cluster.metrics_api import MetricsApi
+from tests.cluster.service_proxy import ServiceProxy
+from tests.faults.load import Load, asks
+
+MOST = {"verify": 4, "draft": 3}
+BUSY_WIDTH, QUIET_WIDTH = 32, 2
+"""Sessions at once under which the pools grow, and shrink."""
+
+QUICK = {
+    "scaleUp": {"stabilizationSeconds": 0, "percent": 100, "pods": 2, "periodSeconds": 2},
+    "scaleDown": {"stabilizationSeconds": 2, "pods": 1, "periodSeconds": 1},
+}
+"""Minutes as seconds."""
+
+TARGETS = {"verify": {"roundsWaiting": 2}, "draft": {"busyShare": 0.5}}
+
+
+async def test_each_pool_follows_its_own_load_and_no_text_suffers(cluster: Cluster, door: ServiceProxy) -> None:
+    pools = {
+        role: {"autoscaling": {"enabled": True, "maxReplicas": most, "targets": TARGETS[role], **QUICK}}
+        for role, most in MOST.items()
+    }
+    names = {"num_rounds_waiting", "kv_cache_usage_perc", "busy_share", "queue_wait_seconds", "speculation_deficit"}
+    metrics = MetricsApi(cluster.api, cluster.namespace, {f"tandem_{name}" for name in names}, cluster.folder)
+    await asyncio.to_thread(metrics.start)
+    load = Load([door.address], asks(range(8)))
+    try:
+        await cluster.helm.install(**pools)
+        assert ready(cluster) == {"verify": 1, "draft": 1}
+        await load.learn()
+        async with load.running(BUSY_WIDTH):
+            await scaled(cluster, MOST)
+        async with load.running(QUIET_WIDTH):
+            await scaled(cluster, {"verify": 1, "draft": 1})
+        assert load.tally.failed == []
+        assert load.tally.wrong == []
+        assert cluster.kubelet.ended_badly == []
+        assert metrics.seen["tandem_num_rounds_waiting"] > 2
+        assert metrics.seen["tandem_busy_share"] > 0.5
+        hpas = await asyncio.to_thread(autoscalers, cluster)
+        assert {one.metadata.name for one in hpas} == {"tandem-verify", "tandem-draft"}
+    finally:
+        await load.client.close()
+        await cluster.helm.uninstall()
+        await asyncio.to_thread(metrics.close)
+
+
+def ready(cluster: Cluster) -> dict[str, int]:
+    """Replicas that are ready and not told to stop, by pool."""
+    return {role: sum(pod.is_ready for pod in cluster.kubelet.running(role)) for role in MOST}
+
+
+async def scaled(cluster: Cluster, wanted: dict[str, int], seconds: float = 90.0) -> None:
+    """Waits until each pool has had so many ready replicas, not necessarily at the same time."""
+    missing = set(wanted)
+    deadline = asyncio.get_running_loop().time() + seconds
+    while missing:
+        now = ready(cluster)
+        missing -= {role for role in missing if now[role] == wanted[role]}
+        if asyncio.get_running_loop().time() > deadline:
+            said = [one.status.to_dict() for one in await asyncio.to_thread(autoscalers, cluster)]
+            raise AssertionError(f"{missing} did not come to {wanted}, but to {now}: {said}")
+        await asyncio.sleep(0.1)
+
+
+def autoscalers(cluster: Cluster) -> Any:
+    return client.AutoscalingV2Api(cluster.api).list_namespaced_horizontal_pod_autoscaler(cluster.namespace).items
