@@ -28,7 +28,6 @@ from tests.cluster.node_proof.addons import resolver_file, serve_api, serve_name
 from tests.cluster.node_proof.transcript import Transcript
 
 ROOT = Path(__file__).resolve().parents[3]
-ROLES = ("orchestrator", "draft", "verify")
 NODE_ADDRESS = "10.214.0.1"
 NAMESPACE = "tandem"
 IN_NETWORK = "TANDEM_TEST_NODE_PROOF_NETWORK"
@@ -47,6 +46,7 @@ def main() -> int:
         images = given.images or built()
         again = [sys.executable, "-m", "tests.cluster.node_proof", *sys.argv[1:], "--images", str(images)]
         return subprocess.run(["unshare", "--net", "--mount", *again], env={**os.environ, IN_NETWORK: "1"}).returncode
+    os.environ.setdefault("PY", sys.executable)  # what the commands' own helpers run on
     folder = Path(tempfile.mkdtemp(prefix="tandem-node-"))
     network(folder)
     cluster, node = given.cluster.split(), given.node.split()
