@@ -202,6 +202,7 @@ class Drafter:
         seconds = time.monotonic() - began
         for lease, result in zip(batch, results, strict=True):
             if isinstance(result, Proposal):
+                self._metrics.count_drafted(result.tree.depth, lease.wanted_depth, began - lease.ready_since)
                 self._outlet.put(ToVerify(lease.grant.verify_address, lease.ask(result)))
             else:
                 self._end(lease, result)

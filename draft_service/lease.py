@@ -58,12 +58,20 @@ class Lease:
         self._ends: list[int] = []
         self._num_judged = 0
         self._expires_at = math.inf
+        self.ready_since = time.monotonic()
+        """Since when the next round could be drafted, if it can."""
         self._renew()
 
     @property
     def is_ready(self) -> bool:
         """Whether the next round can be drafted."""
         return self.asked is None and len(self._ends) < MAX_UNCOMMITTED and not self.sequence.finished
+
+    @property
+    def wanted_depth(self) -> int:
+        """How deep the next proposal should be: the draft length, unless the text may not become so long."""
+        decoding = self.grant.decoding
+        return min(decoding.speculation.draft_length, max(0, decoding.max_position - self.sequence.position - 1))
 
     @property
     def round_deadline(self) -> float:
@@ -98,8 +106,11 @@ class Lease:
 
     def commit(self, position: int) -> None:
         """Notes the commit watermark, and renews the lease."""
+        was_ready = self.is_ready
         self._committed = max(self._committed, position)
         self._ends = [end for end in self._ends if end > self._committed]
+        if not was_ready:
+            self.ready_since = time.monotonic()
         self._renew()
 
     def opening(self) -> OpenAtVerify:
@@ -153,6 +164,7 @@ class Lease:
         self.waiting_since = time.monotonic()
         self._ends.append(self.sequence.position)
         self._num_judged += 1
+        self.ready_since = time.monotonic()
         return RoundDone(asked.name, self._timed(judged, asked))
 
     def _timed(self, judged: Judged, asked: Asked) -> Outcome:

@@ -41,7 +41,7 @@ class Sequence:
     @classmethod
     def as_told(cls, kv: KVPool, block_table: Ints, length: int, tree: UnsettledTree) -> Sequence:
         """Another rank's sequence as it stands now, for one pass: its blocks are that rank's to give and to take."""
-        sequence = cls(kv, None)
+        sequence = cls(kv, cache_salt=None)
         sequence._set_blocks(block_table)
         sequence.length, sequence.tree = length, tree
         return sequence

@@ -8,10 +8,9 @@ import pytest
 
 from draft_service.settings import DraftSettings
 from orchestrator.settings import OrchestratorSettings
-from tandem.errors import InvalidArgument
 from tandem.rpc.server import DRAIN_SECONDS, STOP_SECONDS
 from tandem.settings import ServiceSettings
-from tests.chart.rendering import CASES, Object, of_kind, pods, rendered
+from tests.chart.rendering import CASES, Object, merged, of_kind, pods, render_with_helm_4, rendered, values_of
 from verify_service.settings import VerifySettings
 
 ROLES: dict[str, type[ServiceSettings]] = {
@@ -40,12 +39,7 @@ def environment(made: Object) -> dict[str, str]:
 def settings(case: str, role: str) -> Any:
     """A service's settings as it reads them in its pod."""
     made = container(case, role)
-    try:
-        return ROLES[role].load(made["args"], environment(made))
-    except InvalidArgument as error:
-        if any(word in str(error) for word in ("kubernetes:///", "TANDEM_TLS_NAME", "--parallelism")):
-            pytest.skip(f"the services do not have it yet: {error}")
-        raise
+    return ROLES[role].load(made["args"], environment(made))
 
 
 @pytest.mark.parametrize(("case", "role"), SERVICES)
@@ -252,3 +246,30 @@ def test_the_test_generates_through_the_api() -> None:
     assert {"--address=t-tandem-orchestrator:7070", "--api-key-file=/etc/tandem/api-key/key"} <= set(args)
     assert "--tls-ca=/etc/tandem/public-tls/ca.crt" in args
     assert not [found for found in rendered("replicas-alone") if found["kind"] == "Pod"]
+
+
+def test_jobs_are_new_ones_where_anything_about_them_changed() -> None:
+    """Kubernetes refuses to change a Job, and would fail the upgrade."""
+
+    def jobs(**changes: Any) -> dict[str, Object]:
+        made = render_with_helm_4(merged(values_of("two-pools"), changes))
+        return {one["metadata"]["name"]: one["spec"]["template"] for one in made if one["kind"] == "Job"}
+
+    before = jobs()
+    assert len(before) == 2
+    for changes in ({"orchestrator": {"image": {"tag": "next"}}}, {"modelCache": {"tokenSecret": "another"}}):
+        after = jobs(**changes)
+        assert len(after) == 2
+        assert not before.keys() & after.keys()
+    same = jobs(orchestrator={"settings": {"maxSessions": 5}})
+    assert same == before
+
+
+def test_spread() -> None:
+    def constraints(case: str, role: str) -> dict[str, str]:
+        spec = pods(case)[role]["spec"]
+        return {one["topologyKey"]: one["whenUnsatisfiable"] for one in spec["topologySpreadConstraints"]}
+
+    host, zone = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+    assert constraints("two-pools", "orchestrator") == {host: "DoNotSchedule", zone: "ScheduleAnyway"}
+    assert constraints("two-pools", "verify") == {host: "ScheduleAnyway", zone: "ScheduleAnyway"}

@@ -46,3 +46,51 @@ initContainers:
       {{- include "tandem.modelMount" . | nindent 6 }}
 {{- end }}
 {{- end -}}
+
+{{/* The pod that fetches a model. The argument: root, pool. */}}
+{{- define "tandem.fetchPod" -}}
+metadata:
+  labels:
+    {{- include "tandem.podLabels" (dict "root" .root "component" "fetch") | nindent 4 }}
+  {{- with .root.Values.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  restartPolicy: OnFailure
+  automountServiceAccountToken: false
+  {{- include "tandem.podSecurity" . | nindent 2 }}
+  {{- with .pool.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .pool.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: fetch
+      image: {{ include "tandem.image" (dict "root" .root "image" .root.Values.orchestrator.image) }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      command: [tandem, fetch]
+      args: [{{ .pool.model.id | quote }}, --into, {{ include "tandem.modelFolder" .pool.model }}]
+      env:
+        - {name: HOME, value: /tmp}
+        {{- with .root.Values.modelCache.tokenSecret }}
+        - name: HF_TOKEN
+          valueFrom:
+            secretKeyRef: {name: {{ . }}, key: token}
+        {{- end }}
+      {{- include "tandem.containerSecurity" . | nindent 6 }}
+      resources:
+        {{- toYaml .root.Values.modelCache.resources | nindent 8 }}
+      volumeMounts:
+        - {name: tmp, mountPath: /tmp}
+        - {name: models, mountPath: /var/lib/tandem/models}
+  volumes:
+    - name: tmp
+      emptyDir: {}
+    - name: models
+      persistentVolumeClaim:
+        claimName: {{ include "tandem.modelClaim" (dict "root" .root "model" .pool.model) }}
+{{- end -}}

@@ -45,10 +45,11 @@ affinity:
 {{- end }}
 {{- if ne .own.topologySpread "none" }}
 topologySpreadConstraints:
+  {{- /* Zones are never required: where nodes have none, no pod would be placed. */}}
   {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
     topologyKey: {{ . }}
-    whenUnsatisfiable: {{ ternary "DoNotSchedule" "ScheduleAnyway" (eq $.own.topologySpread "require") }}
+    whenUnsatisfiable: {{ ternary "DoNotSchedule" "ScheduleAnyway" (and (eq $.own.topologySpread "require") (eq . "kubernetes.io/hostname")) }}
     labelSelector:
       matchLabels:
         {{- include "tandem.selector" $ | nindent 8 }}
