@@ -133,7 +133,7 @@ def follow_model(
     device: str,
     num_threads: int,
     num_kv_blocks: int,
-    kv_memory_share: float,
+    kv_memory_share: float = KV_MEMORY_SHARE,
     place: Place,
 ) -> None:
     """Runs a rank's part of the model that rank 0 hosts, until rank 0 has ended; arguments as `host_model`.
