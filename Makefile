@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CLIENTS_READY := $(VENV)/.clients-ready
 
-.PHONY: setup demo test test-clients faults chart chart-tools check protos lint lint-protos format clean quality sweep images sbom locks
+.PHONY: setup demo test test-clients faults chart chart-tools check protos lint lint-protos format clean quality sweep speed images sbom locks
 
 setup: $(READY)
 
@@ -37,6 +37,13 @@ $(CLIENTS_READY): $(READY)
 quality sweep: $(READY)
 	$(VENV)/bin/tandem eval --config benchmarks/$@.toml --out build/eval/$@
 	$(PY) -m benchmarks.tables $@ build/eval/$@
+
+# Speed beside the library's own ways of generating, on a machine that does nothing else. BENCH="--repetitions 10" has more.
+speed: $(READY)
+	$(VENV)/bin/tandem bench $(BENCH) --out build/bench/shipped
+	$(PY) -m benchmarks.tables bench-shipped build/bench/shipped
+	$(VENV)/bin/tandem bench $(BENCH) --widen 18432 --out build/bench/widened
+	$(PY) -m benchmarks.tables bench-widened build/bench/widened
 
 protos: $(READY)
 	$(PY) -m grpc_tools.protoc --proto_path=protos --python_out=. --pyi_out=. --grpc_python_out=. protos/tandem/v1/*.proto

@@ -1,7 +1,8 @@
-"""``python -m benchmarks.sampled FILE MODULE …``: runs a module, and writes to FILE where its main thread was.
+"""``python -m benchmarks.sampled FILE MODULE …``: runs a module, and writes to FILE where its threads were.
 
-One sample every 2 ms of CPU time of the process. A function's own share counts what it calls in C; its whole share
-counts all samples in whose stack it stands.
+One sample of every thread each 2 ms of CPU time of the process. A function's own share counts what it calls in C,
+waiting included; its whole share counts all samples in whose stack it stands. Written when the module ends, by SIGTERM
+as well where it heeds that.
 """
 
 from __future__ import annotations
@@ -9,33 +10,44 @@ from __future__ import annotations
 import runpy
 import signal
 import sys
-from collections import Counter
+import threading
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import FrameType
 
 INTERVAL_SECONDS = 0.002
 NUM_SHOWN = 45
+LEAST_SAMPLES = 50
+"""Threads that were seen less often are left out."""
 
-_own: Counter[str] = Counter()
-_whole: Counter[str] = Counter()
+_own: dict[str, Counter[str]] = defaultdict(Counter)
+_whole: dict[str, Counter[str]] = defaultdict(Counter)
 
 
-def _sample(number: int, frame: FrameType | None) -> None:
-    names = []
-    while frame is not None:
-        code = frame.f_code
-        names.append(f"{'/'.join(code.co_filename.rsplit('/', 2)[-2:])}:{code.co_qualname}")
-        frame = frame.f_back
-    _own[names[0]] += 1
-    _whole.update(set(names))
+def _sample(number: int, interrupted: FrameType | None) -> None:
+    frames: dict[int, FrameType | None] = {**sys._current_frames(), threading.main_thread().ident or 0: interrupted}
+    for thread in threading.enumerate():
+        names = []
+        frame = frames.get(thread.ident or 0)
+        while frame is not None:
+            code = frame.f_code
+            names.append(f"{'/'.join(code.co_filename.rsplit('/', 2)[-2:])}:{code.co_qualname}")
+            frame = frame.f_back
+        if names:
+            _own[thread.name][names[0]] += 1
+            _whole[thread.name].update(set(names))
 
 
 def _report() -> str:
-    total = sum(_own.values())
-    lines = [f"{total} samples"]
-    for title, counts in (("own", _own), ("whole", _whole)):
-        lines.append(f"-- {title}")
-        lines += [f"{count / total:7.1%}  {name}" for name, count in counts.most_common(NUM_SHOWN)]
+    lines = []
+    for thread, own in _own.items():
+        total = sum(own.values())
+        if total < LEAST_SAMPLES:
+            continue
+        lines.append(f"== {thread}: {total} samples")
+        for title, counts in (("own", own), ("whole", _whole[thread])):
+            lines.append(f"-- {title}")
+            lines += [f"{count / total:7.1%}  {name}" for name, count in counts.most_common(NUM_SHOWN)]
     return "\n".join(lines) + "\n"
 
 

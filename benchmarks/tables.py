@@ -1,7 +1,8 @@
-"""Writes the tables of docs/benchmarks.md from runs of `tandem eval`, between marks of their names.
+"""Writes the tables of docs/benchmarks.md from runs of `tandem eval` and `tandem bench`, between marks of their names.
 
 python -m benchmarks.tables quality build/eval/quality
 python -m benchmarks.tables sweep build/eval/sweep
+python -m benchmarks.tables bench-shipped build/bench/shipped
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.speed_tables import speed
 from tandem.decoding.methods import METHODS
 from tandem.evaluation.statistics import Estimate
 from tandem.evaluation.summary import Run, Summary
@@ -21,21 +23,25 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="Which table: quality or sweep.")],
+    name: Annotated[str, typer.Argument(help="Which table: quality, sweep, or bench-NAME of a run of `tandem bench`.")],
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     document: Annotated[Path, typer.Option(help="Where to write it.")] = DOCUMENT,
 ) -> None:
     """Replaces what stands between the table's marks."""
-    found = Run.load(run)
-    if found.num_missing:
-        raise SystemExit(f"{run} is not finished: {found.num_missing} answers are missing")
-    table = "\n".join(TABLES[name](found.summary()))
+    table = "\n".join(speed(run) if name.startswith("bench-") else TABLES[name](_finished(run)))
     begin, end = f"<!-- table: {name} -->", "<!-- end -->"
     text = document.read_text(encoding="utf-8")
     new, count = re.subn(rf"(?s){begin}\n.*?{end}", lambda _: f"{begin}\n{table}\n{end}", text)
     if count != 1:
         raise SystemExit(f"{document} has {count} places marked {begin}; expected one")
     document.write_text(new, encoding="utf-8")
+
+
+def _finished(folder: Path) -> Summary:
+    found = Run.load(folder)
+    if found.num_missing:
+        raise SystemExit(f"{folder} is not finished: {found.num_missing} answers are missing")
+    return found.summary()
 
 
 def quality(summary: Summary) -> Iterator[str]:

@@ -34,6 +34,7 @@ from draft_service.metrics import DraftMetrics
 from tandem.decoding.values import Fence, Proposal
 from tandem.engine.hosting import HostedModel
 from tandem.engine.proposer import DraftSequence, Proposer
+from tandem.engine.scheduler import next_step
 from tandem.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -128,7 +129,8 @@ class Drafter:
             overdue = lease.overdue(now)
             if overdue is not None:
                 self._end(lease, overdue[0], verify_failed=overdue[1])
-        batch = [lease for lease in self._leases.values() if lease.is_ready][: self._limits.max_batch]
+        step = next_step(self._ready(), now, self._limits.max_batch)
+        batch = step.rounds
         # Outcomes go out before the next drafts are made. But where one session is all there is, sending its outcome
         # would take the interpreter from the thread that drafts: it goes out while the verify replica is at work.
         if len(self._leases) > 1 or not batch or batch[0].is_young:
@@ -136,15 +138,18 @@ class Drafter:
             self._outlet.flush()
         if self._draining:
             self._work_off(now)
-        elif batch:
-            self._draft(batch)
+        else:
+            if batch:
+                self._draft(batch)
+            if step.reading is not None:
+                self._read(*step.reading)
         self._send_outcomes()
         self._outlet.hand_over()
         self._metrics.sessions.set(len(self._leases))
         self._metrics.kv.tell(self._hosted)
         if self._hosted.meter is not None and not self._leases:
             self._hosted.meter.rest()
-        if not self._draining and any(lease.is_ready for lease in self._leases.values()):
+        if not self._draining and self._ready():
             return 0.0
         deadline = min((lease.next_deadline for lease in self._leases.values()), default=math.inf)
         if not self._drained:
@@ -153,8 +158,9 @@ class Drafter:
 
     def linger(self) -> float:
         """A little while, where a lease is ready and others' verdicts are out."""
-        ready = any(lease.is_ready for lease in self._leases.values())
-        return LINGER_SECONDS if ready and any(lease.asked is not None for lease in self._leases.values()) else 0.0
+        return (
+            LINGER_SECONDS if self._ready() and any(lease.asked is not None for lease in self._leases.values()) else 0.0
+        )
 
     def close(self) -> None:
         """Frees every sequence."""
@@ -163,6 +169,21 @@ class Drafter:
         self._warm.clear()
         self._leases.clear()
         self._proposer.check_integrity()
+
+    def _ready(self) -> list[Lease]:
+        return [lease for lease in self._leases.values() if lease.is_ready]
+
+    def _read(self, lease: Lease, count: int) -> None:
+        """One chunk of a text whose round is still to come."""
+        try:
+            self._proposer.read(lease.sequence, count)
+        except TandemError as error:
+            self._end(lease, error)
+        except Exception as error:
+            _log.error("reading a text failed", session_id=lease.session_id, exc_info=error)
+            lease.sequence.distrust_kv()
+            self._end(lease, error)
+            self._forget(lease.session_id)
 
     def _draft(self, batch: list[Lease]) -> None:
         began = time.monotonic()
@@ -181,6 +202,7 @@ class Drafter:
         seconds = time.monotonic() - began
         for lease, result in zip(batch, results, strict=True):
             if isinstance(result, Proposal):
+                self._metrics.count_drafted(result.tree.depth, lease.wanted_depth, began - lease.ready_since)
                 self._outlet.put(ToVerify(lease.grant.verify_address, lease.ask(result)))
             else:
                 self._end(lease, result)
@@ -188,10 +210,6 @@ class Drafter:
         self._outlet.hand_over()
         self._metrics.draft_seconds.observe(seconds)
         self._metrics.batch_size.observe(len(batch))
-        if len(batch) == self._limits.max_batch:
-            for lease in batch:  # the others come first the next time
-                if self._leases.pop(lease.session_id, None) is not None:
-                    self._leases[lease.session_id] = lease
 
     # ------------------------------------------------------------------------------------- from orchestrators
 

@@ -53,15 +53,30 @@ class Lease:
         self.asked: Asked | None = None
         self._round_timeout_seconds = round_timeout_seconds
         self._committed = len(grant.token_ids)
+        self.waiting_since = time.monotonic()
+        """When the next round could be drafted, but for the watermark; see `tandem.engine.scheduler`."""
         self._ends: list[int] = []
         self._num_judged = 0
         self._expires_at = math.inf
+        self.ready_since = time.monotonic()
+        """Since when the next round could be drafted, if it can."""
         self._renew()
 
     @property
     def is_ready(self) -> bool:
         """Whether the next round can be drafted."""
         return self.asked is None and len(self._ends) < MAX_UNCOMMITTED and not self.sequence.finished
+
+    @property
+    def wanted_depth(self) -> int:
+        """How deep the next proposal should be: the draft length, unless the text may not become so long."""
+        decoding = self.grant.decoding
+        return min(decoding.speculation.draft_length, max(0, decoding.max_position - self.sequence.position - 1))
+
+    @property
+    def round_deadline(self) -> float:
+        """When nobody wants the next round any more."""
+        return min(self.grant.deadline, self._expires_at)
 
     @property
     def is_young(self) -> bool:
@@ -91,8 +106,11 @@ class Lease:
 
     def commit(self, position: int) -> None:
         """Notes the commit watermark, and renews the lease."""
+        was_ready = self.is_ready
         self._committed = max(self._committed, position)
         self._ends = [end for end in self._ends if end > self._committed]
+        if not was_ready:
+            self.ready_since = time.monotonic()
         self._renew()
 
     def opening(self) -> OpenAtVerify:
@@ -143,8 +161,10 @@ class Lease:
         self.sequence.extend(outcome.token_ids)
         if not outcome.token_ids or self.sequence.digest != outcome.next_digest:
             raise InvariantBroken(f"{self.grant.verify_address} answered with a verdict that does not fit the text")
+        self.waiting_since = time.monotonic()
         self._ends.append(self.sequence.position)
         self._num_judged += 1
+        self.ready_since = time.monotonic()
         return RoundDone(asked.name, self._timed(judged, asked))
 
     def _timed(self, judged: Judged, asked: Asked) -> Outcome:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from orchestrator.committed_text import CommittedText
 from orchestrator.metrics import Metrics
@@ -17,6 +18,8 @@ from tandem.decoding.values import Fence, Outcome, RoundName
 from tandem.errors import DataLoss, InvariantBroken, NotFound, Stale, Unavailable
 from tandem.generation import FinishReason
 from tandem.telemetry import logger
+
+Answer = TypeVar("Answer")
 
 RETRY_SECONDS = 0.1
 
@@ -74,28 +77,19 @@ class Claim:
         raised = Fence(max(self.fence.epoch, self._highest_epoch) + 1, secrets.token_bytes(16))
         self._raising = raised
         references = _references(places, text.position, raised)
-        give_up = time.monotonic() + self._patience_seconds
-        while True:
-            try:
-                await self._store.raise_epoch(self.session_id, self.fence, raised, references)
-            except Unavailable:
-                if time.monotonic() > give_up:
-                    raise
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            except NotFound:
-                self._log.warning("the store lost the session; writing it back")
-                await self._store.restore(text.record(raised))
-            except Stale:
-                # Ended, moved, or raised by us in a call whose answer was lost.
-                await self.check(raised)
-            self.fence, self._raising = raised, None
-            return
+        try:
+            await self._patiently(lambda: self._store.raise_epoch(self.session_id, self.fence, raised, references))
+        except NotFound:
+            await self._write_back(text.record(raised))
+        except Stale:
+            # Ended, moved, or raised by us in a call whose answer was lost.
+            await self.check(raised)
+        self.fence, self._raising = raised, None
 
     async def check(self, fence: Fence | None = None) -> None:
         """Returns while the session is this stream's: under ``fence``, or the one it has."""
         try:
-            record = await self._store.read(self.session_id)
+            record = await self._patiently(lambda: self._store.read(self.session_id))
         except Deleted:
             raise TextEnded("cancelled", "") from None
         except NotFound:
@@ -112,11 +106,9 @@ class Claim:
     async def commit(self, name: RoundName, outcome: Outcome, cut: Cut, text: CommittedText) -> None:
         """Appends an outcome, as cut, to the stored text. Once this returns, it may be shown."""
         began = time.perf_counter()
-        answer = await self._ask(name, outcome, cut)
-        if answer.kind == "gap":
-            self._log.warning("the store lost committed tokens; writing them back", stored=answer.position)
-            await self._store.restore(text.record(self.fence))
-            answer = await self._ask(name, outcome, cut)
+        give_up = began + self._patience_seconds
+        while (answer := await self._ask(name, outcome, cut)).kind == "gap" and time.perf_counter() < give_up:
+            await self._write_back(text.record(self.fence))  # and once more, where that was lost as well
         if answer.kind == "stale":
             await self.check()
             raise InvariantBroken("the store refused a commit of the session's owner")
@@ -125,19 +117,29 @@ class Claim:
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
 
     async def _ask(self, name: RoundName, outcome: Outcome, cut: Cut) -> CommitAnswer:
+        # What is asked again is answered as the first time, so a lost answer does no harm.
+        answer = await self._patiently(
+            lambda: self._store.commit(name, outcome, cut.ended, cut.stop), self._metrics.commits["failed"].inc
+        )
+        self._metrics.commits[answer.kind].inc()
+        return answer
+
+    async def _write_back(self, record: SessionRecord) -> None:
+        self._log.warning("the store lost the session, or the end of it; writing it back", position=record.position)
+        await self._patiently(lambda: self._store.restore(record))
+
+    async def _patiently(
+        self, call: Callable[[], Awaitable[Answer]], note_failure: Callable[[], None] = lambda: None
+    ) -> Answer:
         give_up = time.monotonic() + self._patience_seconds
         while True:
             try:
-                answer = await self._store.commit(name, outcome, cut.ended, cut.stop)
+                return await call()
             except Unavailable:
-                # What is asked again is answered as the first time, so a lost answer does no harm.
-                self._metrics.commits["failed"].inc()
+                note_failure()
                 if time.monotonic() > give_up:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
-            else:
-                self._metrics.commits[answer.kind].inc()
-                return answer
 
 
 def _references(places: Sequence[Place], position: int, fence: Fence) -> tuple[KvReference, ...]:

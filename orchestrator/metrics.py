@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from prometheus_client import CollectorRegistry
 
 from orchestrator.events import Finished
+from orchestrator.ratio import Ratio
 from tandem.decoding.values import Outcome
 from tandem.telemetry import counter, gauge, histogram
 
@@ -42,6 +43,10 @@ class Metrics:
         self.ejections = counter(
             registry, "replica_ejections", "Times a replica was left alone for being slow.", ("role",)
         )
+        self.replicas = gauge(registry, "replicas", "Replicas that are known, by how they stand.", ("role", "state"))
+        self._ratio = Ratio()
+        worth = gauge(registry, "draft_replicas_per_verify_replica", "So many keep one verify replica busy.")
+        worth.set_function(lambda: self._ratio.value)
         self.ejected = gauge(registry, "replicas_ejected", "Replicas that are left alone for being slow.", ("role",))
         self.unauthenticated = counter(registry, "unauthenticated_calls", "Calls refused for want of a valid key.")
         self.limited = counter(
@@ -59,6 +64,7 @@ class Metrics:
     def count_committed(self, outcome: Outcome) -> None:
         """Counts one committed outcome, cut where the text ends."""
         self.generation_tokens.inc(len(outcome.token_ids))
+        self._ratio.note(outcome)
         self.nll.inc(max(0.0, -sum(outcome.log_probs)))
         if outcome.num_drafted:
             self.drafts.inc()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, get_args
+
+from prometheus_client import Gauge
 
 from orchestrator.discovery.source import Source
-from orchestrator.links import Link
+from orchestrator.links import Link, State
 from orchestrator.pool import Pool
 from orchestrator.replicas import DraftLink, VerifyLink
 from tandem.errors import ModelRefused
@@ -68,6 +71,16 @@ class Placement:
     async def close(self) -> None:
         """Ends all links."""
         await asyncio.gather(self._verify.close(), self._draft.close())
+
+    def count_in(self, replicas: Gauge) -> None:
+        """Has a gauge with the labels role and state tell how many replicas there are of each."""
+        pools: tuple[tuple[str, Callable[[], Sequence[Link]]], ...] = (
+            ("verify", lambda: self.verify_links),
+            ("draft", lambda: self.draft_links),
+        )
+        for role, links in pools:
+            for state in (*get_args(State), "leaving"):
+                replicas.labels(role, state).set_function(partial(_num_in, links, state))
 
     def verify_for(
         self, target: str | None, preferred: Collection[str] = (), avoided: Mapping[str, float] = _NONE
@@ -153,6 +166,10 @@ class Placement:
 def accepted(links: Sequence[AnyLink]) -> list[AnyLink]:
     """Those of ``links`` that can be used now, for anything new."""
     return [link for link in links if _is_usable(link)]
+
+
+def _num_in(links: Callable[[], Sequence[Link]], state: str) -> int:
+    return sum(("leaving" if link.is_leaving else link.state) == state for link in links())
 
 
 def _is_usable(link: Link) -> bool:

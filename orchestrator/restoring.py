@@ -22,11 +22,12 @@ def extended(
 ) -> SessionRecord:
     """``record`` with the end of its text as a client has it: ``token_ids`` from the prompt on, by position and digest.
 
+    It is ended where the client has all of the text, and lacks only to be told so.
     The log-probabilities of what is added are unknown, and stand as NaN; what else was probable there is unknown too.
 
     Raises:
         DataLoss: the client's text does not begin with the record's, or does not have the digest.
-        Stale: it runs to or past the text's end, so there is nothing to go on from.
+        Stale: it runs past the text's end.
         InvalidArgument: an id is out of range.
     """
     text = tuple(token_ids)
@@ -38,8 +39,9 @@ def extended(
     check_token_ids(new, tokenizer.vocab_size)
     setup = record.setup
     prompt = text[: setup.prompt_length]
-    if Cutter(tokenizer, setup.decoding, setup.stop, prompt).feed(text[len(prompt) :]).ended is not None:
-        raise Stale("the tokens sent run to or past the end of the text, which the store has lost")
+    cut = Cutter(tokenizer, setup.decoding, setup.stop, prompt).feed(text[len(prompt) :])
+    if cut.num_tokens < len(text) - len(prompt):
+        raise Stale("the tokens sent run past the end of the text, which the store has lost")
     return replace(
         record,
         position=position,
@@ -48,4 +50,6 @@ def extended(
         log_probs=record.log_probs + (float("nan"),) * len(new),
         top_log_probs=record.top_log_probs + ((),) * len(new) if setup.decoding.num_top_log_probs else (),
         rounds=(*record.rounds, CommittedRound(record.position, record.digest, 0, 0, 0)),
+        ended=cut.ended,
+        stop=cut.stop,
     )

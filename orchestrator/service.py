@@ -66,6 +66,7 @@ class Orchestrator:
         verify, draft = (source_of(one, settings.redis_url) for one in (settings.verify, settings.draft))
         self._placement = Placement(tokenizer, verify, draft, settings.open_tls())
         metrics = Metrics(registry)
+        self._placement.count_in(metrics.replicas)
         slowness = Slowness(self._placement, metrics, settings.slow_factor, settings.slow_pause)
         around = Surroundings(self._store, self._placement, tokenizer, metrics, settings.patience, slowness)
         quotas = Quotas(metrics)

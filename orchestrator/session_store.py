@@ -174,13 +174,13 @@ class SessionStore:
             case _:
                 return CommitAnswer("gap", int(answer[1]))
 
-    async def end(self, session_id: str, reason: FinishReason, nonce: bytes) -> None:
-        """Ends a session, whoever owns it; of one that has ended, nothing changes.
+    async def end(self, session_id: str, reason: FinishReason, nonce: bytes, stop: str = "") -> None:
+        """Ends a session, whoever owns it; of one that has ended, nothing changes. ``stop``: the string that ended it.
 
         Raises:
             NotFound: no such session.
         """
-        answer = await self._run(scripts.END, session_id, self._lifetimes.resume_seconds, nonce, reason)
+        answer = await self._run(scripts.END, session_id, self._lifetimes.resume_seconds, nonce, reason, stop)
         if answer[0] == b"missing":
             raise no_such(session_id)
 
@@ -189,7 +189,7 @@ class SessionStore:
         await self._run(scripts.KEEP, session_id, self._lifetimes.resume_seconds, fence.epoch, fence.nonce)
 
     async def restore(self, record: SessionRecord) -> None:
-        """Writes a session back after the store lost all or the end of it.
+        """Writes a session back, as one that runs, after the store lost all or the end of it.
 
         Raises:
             DataLoss: what the store has is not a beginning of this text.

@@ -167,6 +167,8 @@ class Sessions:
             record = extended(record, token_ids, position, digest, tokenizer)
             self._log.warning("the store lost committed tokens; restoring them from the client", session_id=session_id)
             await self._around.store.restore(record)
+            if record.ended is not None:
+                await self._around.store.end(session_id, record.ended, secrets.token_bytes(16), record.stop)
         session = Session(record, self._around, arrived=arrived, deadline=deadline, is_new=False, principal=caller())
         session.text.skip_to(position, digest)
         return session

@@ -115,14 +115,15 @@ return {'ok', ARGV[6]}
 """,
 )
 
-# Ends a session from outside, whoever owns it: its owner finds out by STALE. ARGV: ttl, nonce, reason.
+# Ends a session from outside, whoever owns it: its owner finds out by STALE. ARGV: ttl, nonce, reason, stop string.
 END = _script(
     _EXPIRE,
     """
 local held = redis.call('HMGET', KEYS[1], 'epoch', 'ended')
 if not held[1] then return {'missing'} end
 if held[2] ~= '' then return {'ended', held[2], held[1]} end
-redis.call('HSET', KEYS[1], 'epoch', string.format('%d', tonumber(held[1]) + 1), 'nonce', ARGV[2], 'ended', ARGV[3])
+redis.call('HSET', KEYS[1], 'epoch', string.format('%d', tonumber(held[1]) + 1), 'nonce', ARGV[2], 'ended', ARGV[3],
+  'stop', ARGV[4])
 renew(ARGV[1])
 return {'ok'}
 """,

@@ -34,6 +34,8 @@ class ModelHost(Generic[Event]):
         self._hosted: HostedModel | None = None
         busy = gauge(registry, "model_busy_seconds", "Seconds in which the model's thread was not waiting.")
         busy.set_function(lambda: self.thread.busy_seconds)
+        share = gauge(registry, "busy_share", "Share of the last ten seconds in which it was not, 0 to 1.")
+        share.set_function(lambda: self.thread.busy_share)
 
     async def start(self, build: Callable[[HostedModel], Actor[Event]]) -> HostedModel:
         """Loads the model and builds its actor, both in the model thread.

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from tandem.errors import InvariantBroken
+from tandem.recent import Recent
 from tandem.telemetry import logger
 
 Event = TypeVar("Event")
@@ -53,6 +54,7 @@ class ModelThread(Generic[Event]):
         self._thread: threading.Thread | None = None
         self._busy_since: float | None = None
         self._busy_seconds = 0.0
+        self._recently_busy = Recent()
 
     async def start(self, build: Callable[[], Actor[Event]]) -> None:
         """Starts the thread and builds the actor in it (a model is loaded there, too).
@@ -96,6 +98,11 @@ class ModelThread(Generic[Event]):
         """Seconds spent on anything but waiting, since the start."""
         since = self._busy_since
         return self._busy_seconds + (time.monotonic() - since if since is not None else 0.0)
+
+    @property
+    def busy_share(self) -> float:
+        """Share of the last ten seconds in which it was not waiting, 0 to 1. A long step counts once it has ended."""
+        return min(1.0, self._recently_busy.per_second)
 
     def is_alive(self) -> bool:
         """Whether the thread has not been at one step for `STUCK_SECONDS`; one that has not begun yet counts as alive.
@@ -167,7 +174,9 @@ class ModelThread(Generic[Event]):
             yield
         finally:
             self._busy_since = None
-            self._busy_seconds += time.monotonic() - began
+            seconds = time.monotonic() - began
+            self._busy_seconds += seconds
+            self._recently_busy.add(seconds)
 
 
 class Outlet(Generic[Event]):

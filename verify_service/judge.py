@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from tandem.decoding.values import Fence, Outcome, RunningDigest
 from tandem.engine.hosting import HostedModel
+from tandem.engine.scheduler import next_step
+from tandem.engine.text import CHUNK_TOKENS
 from tandem.engine.verifier import Verifier
 from tandem.errors import InvalidArgument, Stale, TandemError, Unavailable
 from tandem.model_thread import Outlet
@@ -65,6 +67,7 @@ class Judge:
         self._scores = Scores(self._verifier.scorer(), limits.max_scores)
         self._over: list[Stream] = []
         self._draining = False
+        self._has_read = False
         self._handlers: dict[type, Callable[..., list[Answer]]] = {
             Open: self._open,
             Extend: self._extend,
@@ -102,10 +105,15 @@ class Judge:
         for session, answers in self._sessions.expire(now):
             self._answer(None, session.session_id, answers, session)
         self._outlet.flush()
-        batch = self._sessions.next_batch(self._limits.max_batch)
-        if batch:
-            self._pass(batch, now)
-        self._score(now)
+        # Sessions' texts and texts to be scored take turns at the one chunk of a step.
+        chunk = 0 if self._scores and self._has_read else CHUNK_TOKENS
+        step = next_step(self._sessions.waiting(), now, self._limits.max_batch, chunk)
+        if step.rounds:
+            self._pass(step.rounds, now)
+        if step.reading is not None:
+            self._read(*step.reading)
+        self._has_read = step.num_read > 0
+        self._score(now, may_read=not self._has_read)
         for stream in self._over:
             self._sessions.park_all(stream)
             self._outlet.put((stream, Over()))
@@ -118,7 +126,7 @@ class Judge:
         self._metrics.running.set(self._sessions.num_active)
         if self._hosted.meter is not None and not self._sessions.num_active and not self._scores:
             self._hosted.meter.rest()
-        if self._scores or self._sessions.any_ready():
+        if self._scores or self._sessions.waiting():
             return 0.0
         deadline = self._sessions.next_deadline()
         return None if deadline == math.inf else max(0.0, deadline - time.monotonic())
@@ -170,18 +178,32 @@ class Judge:
                 self._answer(None, session.session_id, [Refused(session.session_id, error)], session)
                 self._sessions.drop(session.session_id)
 
+    def _read(self, session: Session, count: int) -> None:
+        """One chunk of a text whose round is still to come."""
+        try:
+            self._verifier.read(session.sequence, count)
+        except TandemError as error:
+            self._answer(None, session.session_id, session.failed(error), session)
+            if session.alone is not None:
+                self._sessions.park(session)
+        except Exception as error:
+            _log.error("reading a text failed", session_id=session.session_id, exc_info=error)
+            session.sequence.distrust_kv()
+            self._answer(None, session.session_id, [Refused(session.session_id, error)], session)
+            self._sessions.drop(session.session_id)
+
     def _queue_score(self, event: Score) -> None:
         try:
             self._scores.add(event)
         except TandemError as error:
             self._outlet.put(NotScored(event.ticket, error))
 
-    def _score(self, now: float) -> None:
-        """One chunk of the texts that wait to be scored; when draining, none of them is waited for."""
+    def _score(self, now: float, *, may_read: bool) -> None:
+        """One chunk of the texts that wait to be scored, if it is their turn; when draining, none is waited for."""
         answers: list[Scored | NotScored] = list(self._scores.expire(now))
         if self._draining:
             answers += self._scores.fail_all(Unavailable("this verify replica is draining; ask another one"))
-        if self._scores:
+        if self._scores and may_read:
             answers += self._scores.step()
         for answer in answers:
             self._outlet.put(answer)

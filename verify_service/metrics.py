@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from tandem.decoding.values import MAX_DRAFT_LENGTH, Outcome
 from tandem.engine.kv_metrics import KVMetrics
+from tandem.recent import Recent
 from tandem.telemetry import COUNTS, counter, gauge, histogram
 from verify_service.events import Answer, Dropped, KvMissed, NotScored, Refused, Scored, Verdict
 
@@ -37,6 +38,9 @@ class VerifyMetrics:
         self._rounds = {verdict: rounds.labels(verdict) for verdict in _VERDICTS}
         stage = histogram(registry, "round_stage_seconds", "Where the time of a round goes.", ("stage",))
         self._queue, self._forward, self._judge = (stage.labels(name) for name in ("queue", "forward", "judge"))
+        self._waited = Recent()
+        waiting = gauge(registry, "num_rounds_waiting", "Rounds that waited for a pass, on average over ten seconds.")
+        waiting.set_function(lambda: self._waited.per_second)  # Little: seconds waited in a second
         self._scored_tokens = counter(registry, "scored_tokens", "Tokens of given texts that were scored.")
         self._scores_waiting = gauge(registry, "num_scores_waiting", "Texts that are being scored or wait for it.")
         self._batch_size = histogram(registry, "batch_size", "Sessions in one pass of the target.", buckets=COUNTS)
@@ -62,6 +66,7 @@ class VerifyMetrics:
             self._per_position[position].inc()
         if isinstance(verdict, Verdict):
             self._queue.observe(verdict.outcome.timings.queue_seconds)
+            self._waited.add(verdict.outcome.timings.queue_seconds)
         self._judge.observe(outcome.timings.judge_seconds)
 
     def count_answer(self, answer: Answer) -> None:

@@ -6,16 +6,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tandem.engine.scheduler import MAX_BEGUN
 from tandem.engine.scoring import ScoredText, Scorer
+from tandem.engine.text import CHUNK_TOKENS
 from tandem.errors import DeadlineExceeded, OutOfKV, Overloaded
 from tandem.telemetry import logger
 from verify_service.events import NotScored, Score, Scored, Ticket
-
-CHUNK_TOKENS = 512
-"""Read in one step, of as many texts as fit."""
-
-MAX_BEGUN = 4
-"""Texts that are longer than a step and take turns; each holds KV between its turns, so the next ones wait."""
 
 MAX_EVICTIONS = 8
 """How often a text's KV may be taken before it is given up: the pool is too small for all that is wanted of it."""

@@ -6,6 +6,7 @@ Everything here runs in the model thread. Methods return what is to be answered,
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -56,6 +57,8 @@ class Session:
         self.ready: Round | None = None
         self.committed = len(opened.token_ids)
         self.deadline = opened.deadline
+        self.waiting_since = time.monotonic()
+        """When what `waits_for_judging` began to wait; see `tandem.engine.scheduler`."""
         self.closed = False
         """By its owner; until it is opened again, nothing is done for it."""
         self._held: Round | None = None
@@ -79,6 +82,7 @@ class Session:
         self.committed = max(self.committed, len(opened.token_ids))
         self.stream = opened.stream
         self.deadline = opened.deadline
+        self.waiting_since = time.monotonic()
         self._enter(opened)
         return answers
 
@@ -135,6 +139,11 @@ class Session:
         return self.ready is not None and self.verdicts.num_uncommitted(self.committed) < MAX_UNCOMMITTED
 
     @property
+    def round_deadline(self) -> float:
+        """When nobody wants the round any more that waits for judging."""
+        return min(self.deadline, self.ready.deadline) if self.ready is not None else self.deadline
+
+    @property
     def proposal(self) -> Proposal | None:
         """What is to be judged in the next pass; None where the target decodes alone."""
         return self.ready.proposal if self.ready is not None and self.alone is None else None
@@ -142,6 +151,7 @@ class Session:
     def judged(self, outcome: Outcome, began: float) -> list[Answer]:
         """Notes what a pass that began at ``began`` did to the text; the sequence has its tokens already."""
         if self.alone is not None:
+            self.waiting_since = time.monotonic()
             self.alone.add(outcome)
             return self.advance()
         asked = self.ready
@@ -211,7 +221,7 @@ class Session:
             ended = InvalidArgument(f"the text has ended at position {self.sequence.position}; nothing follows")
             return [Refused(self.session_id, ended, self.fence.epoch)]
         if self.ready is None or self.ready.stream is not asked.stream:
-            self.ready = asked
+            self.ready, self.waiting_since = asked, asked.arrived
             return []
         # The first proposal of a round is the one that counts; other deliveries are told what came of it.
         if len(self._repeats) >= MAX_REPEATS:
@@ -232,7 +242,7 @@ class Session:
             return []
         self._held = None
         if self._extends_text(held.name) and not self.sequence.finished and self.ready is None:
-            self.ready = held
+            self.ready, self.waiting_since = held, held.arrived
             return []
         return [Dropped(held.name)]
 

@@ -129,22 +129,9 @@ class Sessions:
             else:
                 yield session, session.expire(now)
 
-    def next_batch(self, max_rows: int) -> list[Session]:
-        """Sessions for the next pass, those first that have waited for more passes."""
-        batch: list[Session] = []
-        for session in self._active.values():
-            if session.waits_for_judging:
-                batch.append(session)
-                if len(batch) == max_rows:
-                    break
-        if len(batch) == max_rows:
-            for session in batch:
-                self._active[session.session_id] = self._active.pop(session.session_id)
-        return batch
-
-    def any_ready(self) -> bool:
-        """Whether another pass has work."""
-        return any(session.waits_for_judging for session in self._active.values())
+    def waiting(self) -> list[Session]:
+        """Sessions whose next round may be judged."""
+        return [session for session in self._active.values() if session.waits_for_judging]
 
     def expects_more(self) -> bool:
         """Whether some session is ready while another one's drafter is at work on its next round."""

@@ -17,7 +17,7 @@ from tandem.energy.powercap import POWERCAP_ROOT
 from tandem.engine.place import Place
 from tandem.engine.prefix import PrefixCounts
 from tandem.engine.tree_model import Row, TreeModel
-from tandem.errors import InvalidArgument
+from tandem.errors import InvalidArgument, Unavailable
 from tandem.matching import Grammars
 from tandem.telemetry import logger
 
@@ -69,6 +69,10 @@ class _Made:
     num_kv_blocks: int
     ranks: Ranks | None
 
+    def check(self) -> None:
+        if self.ranks is not None:
+            self.ranks.check()
+
 
 def host_model(
     name: str,
@@ -96,7 +100,11 @@ def host_model(
     made = _make(name, dtype, device, num_threads, num_kv_blocks, place)
     loaded, ranks, blocks = made.loaded, made.ranks, made.num_kv_blocks
     engine = Engine(loaded, num_kv_blocks=blocks, block_size=BLOCK_SIZE, ranks=ranks)
-    _warm_up(engine)
+    try:
+        _warm_up(engine)
+    except Unavailable:
+        made.check()  # knows best what has become of the others
+        raise
     # What loading left behind lives as long as the process: the collector need not walk it again and again.
     gc.collect()
     gc.freeze()
@@ -114,7 +122,7 @@ def host_model(
         prefix_counts=engine.prefix_counts,
         grammars=Grammars.of_model(name, identity.eos_token_ids),
         meter=_meter(loaded, powercap_root, place.local_size),
-        check=ranks.check if ranks is not None else lambda: None,
+        check=made.check,
     )
 
 

@@ -9,6 +9,7 @@ from tandem.decoding.scored import Scored
 from tandem.decoding.values import Ids
 from tandem.decoding.warp import Candidates
 from tandem.energy.meter import EnergyMeter
+from tandem.engine.text import TextSequence
 from tandem.engine.tree_model import CachedSequence, Resident, Row, TreeModel
 
 
@@ -54,6 +55,12 @@ class MeteredModel:
     def _note_read(self, rows: Sequence[Row]) -> None:
         for row in rows:
             self._num_read[id(row.sequence)] += len(row.token_ids)
+
+    def charge_later(self, text: TextSequence) -> None:
+        """Ends a pass that read a part of a text, which pays for it with its next round."""
+        joules = self.charge([text])
+        if joules is not None:
+            text.joules_owed += joules[0]
 
     def charge(self, texts: Sequence[Resident]) -> list[float] | None:
         """Ends a pass over ``texts``: joules of each, or None where they are not measured (any more)."""

@@ -76,12 +76,11 @@ class Prefix:
         del self._keys[num_full + 1 :]
         return num_full * self._block_size + self.num_over
 
-    def following(self, token_ids: Ints) -> abc.Iterator[bytes]:
-        """Keys of the blocks that would be full if `token_ids` followed, the one that is not full yet first."""
-        key, start = self._keys[-1], 0
-        unnamed = np.concatenate((self._tail, token_ids))
-        while start + self._block_size <= len(unnamed):
-            key = self._key(key, unnamed[start : start + self._block_size])
+    def following(self, text: abc.Sequence[int], stop: int) -> abc.Iterator[bytes]:
+        """Keys of the further blocks that a text fills up to `stop`; the tokens noted are its beginning."""
+        key, start = self._keys[-1], self.num_full * self._block_size
+        while start + self._block_size <= stop:
+            key = self._key(key, np.array(text[start : start + self._block_size], np.int64))
             yield key
             start += self._block_size
 

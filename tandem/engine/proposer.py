@@ -50,6 +50,16 @@ class Proposer:
         """Ends drafting for a text. Safe to repeat."""
         self._residents.close(sequence)
 
+    def read(self, text: TextSequence, count: int) -> None:
+        """Computes the KV of the next ``count`` pending tokens of a text whose round is still to come, in one pass.
+
+        Raises:
+            OutOfKV: the text does not fit, even alone.
+        """
+        self._residents.read(text, count)
+        if self._metered is not None:
+            self._metered.charge_later(text)
+
     def propose(self, sequences: Sequence[DraftSequence]) -> list[Proposal | TandemError]:
         """One proposal for each text, in order; an error in the list concerns its own text only."""
         started = time.perf_counter()
@@ -77,4 +87,5 @@ class Proposer:
         drawn, text = growth.drawn(), growth.text
         proposal = Proposal(drawn.tree, drawn.distributions, seconds)
         digest = proposal_digest(text.position, text.digest, proposal)
-        return Proposal(drawn.tree, drawn.distributions, seconds, digest, joules)
+        paid = None if joules is None else text.pay(joules)
+        return Proposal(drawn.tree, drawn.distributions, seconds, digest, paid)

@@ -54,6 +54,15 @@ class Residents:
         """
         self._making_room(texts, lambda: prefill(self.model, texts))
 
+    def read(self, text: TextSequence, count: int) -> None:
+        """Marks a text as in use and computes the next ``count`` tokens of its pending end.
+
+        Raises:
+            OutOfKV: the text does not fit, even alone.
+        """
+        self._making_room([text], lambda: self.model.candidates([text.feed_text(count)], 1))
+        text.adopt()  # settles what was read: others find it from now on
+
     def candidates(
         self, rows: Sequence[Row], width: int, texts: Sequence[TextSequence], num_top: int = 0
     ) -> Candidates:

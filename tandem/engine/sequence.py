@@ -41,7 +41,7 @@ class Sequence:
     @classmethod
     def as_told(cls, kv: KVPool, block_table: Ints, length: int, tree: UnsettledTree) -> Sequence:
         """Another rank's sequence as it stands now, for one pass: its blocks are that rank's to give and to take."""
-        sequence = cls(kv, None)
+        sequence = cls(kv, cache_salt=None)
         sequence._set_blocks(block_table)
         sequence.length, sequence.tree = length, tree
         return sequence
@@ -95,8 +95,8 @@ class Sequence:
         self._forget_nodes()
         self.trim()
 
-    def adopt(self, token_ids: abc.Sequence[int]) -> int:
-        """Share the blocks of others that hold the KV of `token_ids`, which follow the settled positions.
+    def adopt(self, text: abc.Sequence[int], stop: int) -> int:
+        """Share the blocks of others that hold the KV of `text`, up to `stop`; the settled positions are its beginning.
 
         Unsettled nodes are dropped where anything is found. Returns: how many positions more are settled.
         """
@@ -104,10 +104,9 @@ class Sequence:
         if self._prefix is None:
             return 0
         if not self._is_counted:
-            self._kv.prefix_counts.queries += len(token_ids)
+            self._kv.prefix_counts.queries += stop - self.length
             self._is_counted = True
-        following = np.asarray(token_ids, dtype=np.int64)
-        found = self._kv.blocks.find(self._prefix.following(following))
+        found = self._kv.blocks.find(self._prefix.following(text, stop))
         gained = len(found) * self._kv.block_size - self._prefix.num_over
         if gained <= 0:
             return 0
@@ -119,9 +118,13 @@ class Sequence:
         self.trim()
         self._set_blocks(np.concatenate((self._blocks, shared)))
         self.length += len(found) * self._kv.block_size
-        self._prefix.append(following[:gained])
+        self._prefix.append(np.array(text[self.length - gained : self.length], np.int64))
         self._kv.prefix_counts.hits += gained
         return gained
+
+    def next_key(self, text: abc.Sequence[int]) -> bytes | None:
+        """The key of the block that reading on in `text` fills next; None where it is never full, or never shared."""
+        return None if self._prefix is None else next(self._prefix.following(text, len(text)), None)
 
     def distrust(self) -> None:
         """Forget everything, and let nobody find it: what was computed may be wrong."""

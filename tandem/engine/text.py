@@ -12,7 +12,8 @@ from tandem.engine.tree_model import CachedSequence, Row, TreeModel
 from tandem.errors import InvalidArgument
 from tandem.matching import Bitmask, Matcher
 
-_PREFILL_CHUNK = 512
+CHUNK_TOKENS = 512
+"""Of a long text, read in one pass."""
 _WORTH_LOOKING_FOR = 16
 """Pending tokens from which on KV is looked for: what a round leaves pending is computed sooner than found."""
 
@@ -44,11 +45,16 @@ class TextSequence:
         self._running = RunningDigest(self.token_ids)
         self._ended = self._ends(0)
         self._num_fed_of_text = 0
+        self._is_being_read = False
         self._tree_tokens: list[int] = []
         self._tree_parents: list[int] = []
         self._adjuster = Adjuster.of(decoding.sampling)
         self._tally = NOTHING_SAID  # of the text that the tree stands on
         self._matcher = matcher
+        self.num_setbacks = 0
+        """How often KV was taken while the text was being read; 0 again once a round is run."""
+        self.joules_owed = 0.0
+        """Of reading parts of the text, to be paid with the next round."""
 
     @property
     def position(self) -> int:
@@ -90,30 +96,45 @@ class TextSequence:
         self._ended = False
         self._settle(common)
 
-    def pending(self) -> list[int]:
-        """The end of the text that has no settled KV, at least one token. What was fed before is settled or dropped."""
+    @property
+    def num_pending(self) -> int:
+        """How many tokens at the end of the text have no settled KV, at least one. What was fed is settled first."""
         if self._num_fed_of_text or self._tree_tokens:
             self._settle(self.position)
         if self.cache.length >= self.position:
             self.cache.rollback(self.position - 1)
-        return self.token_ids[self.cache.length :]
+        return self.position - self.cache.length
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a part of the text was read for a round that is still to come."""
+        return self._is_being_read and self.cache.length + self.cache.num_unsettled > 0
+
+    def pending(self) -> list[int]:
+        """The tokens that `num_pending` counts."""
+        return self.token_ids[-self.num_pending :]
 
     def adopt(self) -> None:
         """Shares what others have computed already of the pending text; its last token is left."""
-        pending = self.pending()
-        if len(pending) > _WORTH_LOOKING_FOR:
-            self.cache.adopt(pending[:-1])
+        if self.num_pending > _WORTH_LOOKING_FOR:
+            self.cache.adopt(self.token_ids, self.position - 1)
+
+    def next_key(self) -> bytes | None:
+        """Names the block that would be filled next; None where the text does not fill it, or it is never shared."""
+        return self.cache.next_key(self.token_ids)
 
     def feed_text(self, count: int) -> Row:
         """A row of the first ``count`` tokens of the pending text, asking for no logits."""
         tokens = np.array(self.pending()[:count], np.int64)
         self._num_fed_of_text = len(tokens)
+        self._is_being_read = True
         return Row(self.cache, tokens, np.arange(-1, len(tokens) - 1), _NO_TOKENS)
 
     def feed_text_and_tree(self, token_ids: Ids = _NO_TOKENS, parents: Ids = _NO_TOKENS) -> Row:
         """A row of the pending text with a tree on its end, asking for logits at the end and at every node."""
         text = self.pending()
         count = self._num_fed_of_text = len(text)
+        self._is_being_read, self.num_setbacks = False, 0
         self._tree_tokens, self._tree_parents = token_ids.tolist(), parents.tolist()
         tree_parents = [parent + count if parent >= 0 else count - 1 for parent in self._tree_parents]
         return Row(
@@ -136,6 +157,7 @@ class TextSequence:
 
     def forget_kv(self) -> None:
         """Gives up the KV; it is computed again when next needed."""
+        self.num_setbacks += self.is_begun
         self.cache.rollback(0)
         self._num_fed_of_text, self._tree_tokens, self._tree_parents = 0, [], []
 
@@ -143,6 +165,11 @@ class TextSequence:
         """As `forget_kv`, of KV that may be wrong: nobody else adopts it."""
         self.cache.distrust()
         self._num_fed_of_text, self._tree_tokens, self._tree_parents = 0, [], []
+
+    def pay(self, joules: float) -> float:
+        """What a round costs for which ``joules`` were used: what was owed is paid with it."""
+        owed, self.joules_owed = self.joules_owed, 0.0
+        return owed + joules
 
     def _adjustment(self, first: int) -> Adjustment | None:
         """Of the logits after the tree's nodes from ``first`` on; -1 is the end of the text."""
@@ -201,9 +228,8 @@ def prefill(model: TreeModel, sequences: Tokens[TextSequence]) -> None:
     while True:
         for sequence in sequences:
             sequence.adopt()
-        long = [sequence for sequence in sequences if len(sequence.pending()) > _PREFILL_CHUNK]
+        long = [sequence for sequence in sequences if sequence.num_pending > CHUNK_TOKENS]
         if not long:
             return
-        model.candidates([sequence.feed_text(_PREFILL_CHUNK) for sequence in long], 1)
-        for sequence in long:
-            sequence.pending()
+        model.candidates([sequence.feed_text(CHUNK_TOKENS) for sequence in long], 1)
+        # Settled, and so found by others, when `num_pending` is next asked.

@@ -37,12 +37,16 @@ class CachedSequence(Protocol):
         """Truncates the settled positions to ``length``, or fewer where blocks are shared, and drops every node."""
         ...
 
-    def adopt(self, token_ids: Sequence[int]) -> int:
-        """Settles what others have computed already of ``token_ids``, which follow the settled positions.
+    def adopt(self, text: Sequence[int], stop: int) -> int:
+        """Settles what others have computed already of a text, up to ``stop``; settled positions are its beginning.
 
         Returns:
             How many positions more are settled. Where there are any, unsettled nodes are dropped.
         """
+        ...
+
+    def next_key(self, text: Sequence[int]) -> bytes | None:
+        """Names the block of KV that reading on in a text would fill next; None for one that is never shared."""
         ...
 
     def distrust(self) -> None:

@@ -75,6 +75,16 @@ class Verifier:
         """Ends a text. Safe to repeat."""
         self._residents.close(sequence)
 
+    def read(self, text: TextSequence, count: int) -> None:
+        """Computes the KV of the next ``count`` pending tokens of a text whose round is still to come, in one pass.
+
+        Raises:
+            OutOfKV: the text does not fit, even alone.
+        """
+        self._residents.read(text, count)
+        if self._metered is not None:
+            self._metered.charge_later(text)
+
     def judge(self, work: Sequence[tuple[VerifySequence, Proposal | None]]) -> list[Outcome | TandemError]:
         """One round for each text, in one forward pass; the outcomes are applied to the texts.
 
@@ -152,7 +162,7 @@ class Verifier:
                     item.proposal.draft_seconds, forward_seconds=forward_seconds, judge_seconds=judge_seconds
                 ),
                 draft_joules=item.proposal.draft_joules,
-                verify_joules=joules[index] if joules is not None else None,
+                verify_joules=item.text.pay(joules[index]) if joules is not None else None,
                 top_log_probs=self._top(candidates, added.rows, item.text),
             )
         return [results[index] for index in range(len(works))]
@@ -214,7 +224,7 @@ class Verifier:
             num_target_passes=len(tokens),
             trace=self._trace(drawn.tree, drawn.tree.draft_joint_log_probs) if traced else None,
             timings=timings,
-            verify_joules=joules,
+            verify_joules=None if joules is None else growth.text.pay(joules),
             top_log_probs=drawn.top_log_probs,
         )
 

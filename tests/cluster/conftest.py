@@ -66,7 +66,7 @@ async def cluster(
     async with AsyncExitStack() as ending:
         await asyncio.to_thread(core.create_namespace, {"metadata": {"name": namespace}})
         ending.push_async_callback(asyncio.to_thread, core.delete_namespace, namespace)
-        zygote = Zygote()
+        zygote = Zygote("tests.cluster.orchestrator_body")
         await zygote.start()
         ending.push_async_callback(zygote.close)
         kubelet = Kubelet(api, zygote, tmp_path, namespace)

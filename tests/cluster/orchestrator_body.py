@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from kubernetes.config import incluster_config
 
 from orchestrator.__main__ import main as serve
+from orchestrator.discovery import cluster
+from tandem.rpc.server import run
 
 
 def main(argv: Sequence[str]) -> int:
-    """``argv``: the folder with ``token`` and ``ca.crt``, then the orchestrator's flags."""
-    folder, *flags = argv
+    """``argv``: the folder with ``token``, ``ca.crt`` and ``namespace``, then the orchestrator's flags."""
+    folder, *sys.argv[1:] = argv
+    cluster.SERVICE_ACCOUNT = Path(folder)
     incluster_config.SERVICE_TOKEN_FILENAME = f"{folder}/token"
     incluster_config.SERVICE_CERT_FILENAME = f"{folder}/ca.crt"
-    return serve(flags)
+    return run(serve)

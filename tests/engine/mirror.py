@@ -66,7 +66,8 @@ class Mirror:
 
     def adopt(self, token_ids: list[int]) -> int:
         """What is found of tokens that go on from the settled ones counts as settled."""
-        gained = self.sequence.adopt(token_ids)
+        text = self.settled + token_ids
+        gained = self.sequence.adopt(text, len(text))
         if gained:
             self.settled += token_ids[:gained]
             self._forget_nodes()

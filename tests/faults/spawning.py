@@ -34,7 +34,9 @@ class Forked:
 class Zygote:
     """Owner of the zygote's process, and so of all that it forked."""
 
-    def __init__(self) -> None:
+    def __init__(self, *modules: str) -> None:
+        """``modules``: further ones that are imported once, rather than in each process that runs them."""
+        self._modules = modules
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._asked: deque[asyncio.Future[Forked]] = deque()
@@ -46,6 +48,7 @@ class Zygote:
             sys.executable,
             "-m",
             "tests.faults.zygote",
+            *self._modules,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=environment,

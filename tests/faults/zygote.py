@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Until its standard input ends."""
-    for module in MODULES:
+    for module in (*MODULES, *sys.argv[1:]):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()

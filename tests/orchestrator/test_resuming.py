@@ -143,6 +143,37 @@ async def test_a_text_that_differs_is_never_spliced(served: Served) -> None:
     assert "nobody" in message
 
 
+async def fall_back_to_four_tokens(stage: Stage, session_id: str) -> None:
+    """The store has of the text what it had then, and nothing of its end."""
+    client = redis.from_url(stage.redis_url)
+    record, tokens, log_probs, rounds, _, _, tops = keys_of(session_id)
+    position, digest = after(4)
+    await client.hset(record, mapping={"position": position, "digest": digest, "ended": ""})
+    await client.set(tokens, (await client.get(tokens))[: 4 * position], keepttl=True)
+    await client.set(log_probs, (await client.get(log_probs))[: 8 * 4], keepttl=True)
+    await client.set(rounds, (await client.get(rounds))[: 24 * 4], keepttl=True)
+    await client.set(tops, (await client.get(tops))[: (1 + 2 * 12) * 4], keepttl=True)
+    await client.aclose()
+
+
+async def test_a_client_that_has_all_of_a_text_is_told_its_end_though_the_store_lost_it(stage: Stage) -> None:
+    verify = await stage.verify()
+    served = await stage.orchestrator([verify])
+    whole = await served.text(num_top_log_probs=2)
+    session_id, text = whole.started.session_id, (*PROMPT, *SCRIPT[:20])
+    await fall_back_to_four_tokens(stage, session_id)
+    past = (*text, SCRIPT[20])
+    await fails(
+        served.resume(session_id, len(past), RunningDigest(past).value, past), grpc.StatusCode.FAILED_PRECONDITION
+    )
+    for _ in range(2):
+        rest = await served.resume(session_id, *after(20), text)
+        assert (rest.token_ids, rest.finished.reason) == ((), whole.finished.reason)
+        assert rest.finished.usage.completion_tokens == 20
+    found = await served.stub.GetSession(pb.GetSessionRequest(session_id=session_id))
+    assert (found.position, found.finished, found.reason) == (*after(20)[:1], True, whole.finished.reason)
+
+
 async def test_what_the_store_lost_is_restored_from_the_client(stage: Stage) -> None:
     verify = await stage.verify()
     verify.round_seconds = 0.02
@@ -150,16 +181,7 @@ async def test_what_the_store_lost_is_restored_from_the_client(stage: Stage) -> 
     session_id, parts = await leave_after(served, 10, num_top_log_probs=2)
     await until(lambda: session_id in verify.closed)
     await asyncio.sleep(0.05)
-    # The store falls back to what it had after four tokens.
-    client = redis.from_url(stage.redis_url)
-    record, tokens, log_probs, rounds, _, _, tops = keys_of(session_id)
-    position, digest = after(4)
-    await client.hset(record, mapping={"position": position, "digest": digest})
-    await client.set(tokens, (await client.get(tokens))[: 4 * position], keepttl=True)
-    await client.set(log_probs, (await client.get(log_probs))[: 8 * 4], keepttl=True)
-    await client.set(rounds, (await client.get(rounds))[: 24 * 4], keepttl=True)
-    await client.set(tops, (await client.get(tops))[: (1 + 2 * 12) * 4], keepttl=True)
-    await client.aclose()
+    await fall_back_to_four_tokens(stage, session_id)
     position, digest = after(len(parts))
     other = (*PROMPT, *SCRIPT[1 : len(parts) + 1])
     await fails(served.resume(session_id, position, RunningDigest(other).value, other), grpc.StatusCode.DATA_LOSS)

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,14 @@ class Process:
 
 
 @contextmanager
-def started(module: str, folder: Path, *flags: str) -> Iterator[Process]:
-    """Starts ``python -m module``, waits until it serves, and ends it with the block."""
+def started(module: str, folder: Path, *flags: str, launcher: Sequence[str] = ()) -> Iterator[Process]:
+    """Starts ``python -m module``, waits until it serves, and ends it with the block.
+
+    ``launcher``: a module that starts it, with its own flags.
+    """
     ready_file, log = folder / f"{module}.ready", folder / f"{module}.log"
     threads = () if module == "orchestrator" else ("--threads", "1")
-    command = [sys.executable, "-m", module, *threads, "--ready-file", str(ready_file), *flags]
+    command = [sys.executable, "-m", *launcher, module, *threads, "--ready-file", str(ready_file), *flags]
     with log.open("wb") as stderr:
         popen = subprocess.Popen(command, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:

@@ -45,8 +45,11 @@ class TabularSequence:
         self.settled = self.settled[:length]
         self.unsettled = []
 
-    def adopt(self, token_ids: Sequence[int]) -> int:
+    def adopt(self, text: Sequence[int], stop: int) -> int:
         return 0
+
+    def next_key(self, text: Sequence[int]) -> bytes | None:
+        return None
 
     def distrust(self) -> None:
         self.rollback(0)

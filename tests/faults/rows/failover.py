@@ -48,7 +48,7 @@ async def failover(given: Surroundings, num_trials: int) -> Figures:
             await asyncio.to_thread(replicated.await_replica)
         found.figures.remarks += [
             f"another master was named {max(away):.1f} s after the last one's death, at the latest",
-            f"{logged(stage, 'writing them back')} sessions were written back by orchestrators",
+            f"{logged(stage, 'writing it back')} sessions were written back by orchestrators",
             f"{len(found.load.tally.lost)}, begun after the last write that was replicated, ended in DATA_LOSS",
             f"{found.load.tally.num_refused} new requests were refused meanwhile",
         ]

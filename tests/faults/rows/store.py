@@ -59,12 +59,14 @@ async def _away(given: Surroundings, num_trials: int, seconds: float) -> Figures
     async with staged(given.zygote, given.folder, orchestrator=flags) as stage, disturbed(stage) as found:
         for number in range(num_trials):
             sessions = await found.under_way()
+            found.load.refuse_new()
             stage.redis.kill()
             gone = time.monotonic()
             told = await is_told(stage, number)
             await asyncio.sleep(gone + seconds - time.monotonic())
             stood_still = not any(at > gone + seconds / 2 for session in sessions for at in session.arrivals)
             stage.redis.start()
+            found.load.refusing = False
             await found.settle(sessions, time.monotonic())
             found.figures.stalls[-1] -= seconds  # from its return on
             found.figures.trials += 1
@@ -77,6 +79,7 @@ async def refuses_writes(given: Surroundings, num_trials: int) -> Figures:
     async with staged(given.zygote, given.folder) as stage, disturbed(stage) as found:
         for number in range(num_trials):
             sessions = await found.under_way()
+            found.load.refuse_new()
             began = time.monotonic()
             with redis.Redis(port=stage.redis.port) as store:
                 if number % 2:
@@ -90,6 +93,7 @@ async def refuses_writes(given: Surroundings, num_trials: int) -> Figures:
                 )
                 store.config_set("maxmemory", "0")
                 store.replicaof("NO", "ONE")
+            found.load.refusing = False
             await found.settle(sessions, time.monotonic())
             found.figures.stalls[-1] -= REFUSING_SECONDS  # from the end of it on
             found.figures.trials += 1
@@ -120,9 +124,7 @@ async def last_writes_lost(given: Surroundings, num_trials: int) -> Figures:
             await found.settle(sessions, since)
             found.figures.trials += 1
             found.figures.took_effect += bool(sessions)
-        found.figures.remarks.append(
-            f"{logged(stage, 'writing them back')} sessions were written back by orchestrators"
-        )
+        found.figures.remarks.append(f"{logged(stage, 'writing it back')} sessions were written back by orchestrators")
     return found.figures
 
 
