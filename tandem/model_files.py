@@ -7,9 +7,6 @@ from pathlib import Path
 
 from tandem.errors import ModelRefused
 
-MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-"""All that is taken of a model: never pickled weights, never code."""
-
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 

@@ -12,7 +12,6 @@ from tandem.cli.chat import chat
 from tandem.cli.demo import demo
 from tandem.cli.drain import drain
 from tandem.cli.evaluate import app as evaluate
-from tandem.cli.fetch import fetch
 from tandem.cli.generate import generate
 from tandem.cli.health import health
 from tandem.cli.keys import app as keys
@@ -33,7 +32,6 @@ app.command()(chat)
 app.command()(demo)
 app.command()(drain)
 app.command()(health)
-app.command()(fetch)
 app.command()(bench)
 app.add_typer(evaluate, name="eval")
 app.add_typer(keys, name="keys")

@@ -14,7 +14,6 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from tandem.errors import ModelRefused
-from tandem.model_files import MODEL_FILES
 
 PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -82,7 +81,7 @@ def open_checkpoint(name: str) -> Checkpoint:
 
 def _fetch(name: str) -> Path:
     try:
-        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelRefused(
             f"{name!r} is neither a folder here nor a model that can be fetched from the hub ({error}); "
