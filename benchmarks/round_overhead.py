@@ -45,6 +45,14 @@ class CountedSequence:
         """Truncates."""
         self.length, self.num_unsettled = length, 0
 
+    def adopt(self, token_ids: Sequence[int]) -> int:
+        """Nobody has computed anything."""
+        return 0
+
+    def distrust(self) -> None:
+        """Nobody else would adopt it."""
+        self.rollback(0)
+
 
 class InstantModel:
     """Candidates looked up by the last token alone; counts the time it takes itself."""
@@ -57,7 +65,7 @@ class InstantModel:
         self._log_normaliser = np.logaddexp.reduce(logits, axis=1)
         self.seconds = 0.0
 
-    def open(self) -> CountedSequence:
+    def open(self, cache_salt: bytes | None = None) -> CountedSequence:
         """A sequence without positions."""
         return CountedSequence()
 
