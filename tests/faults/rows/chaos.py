@@ -20,7 +20,7 @@ LONGEST_PAUSE_SECONDS = 0.6
 
 ROUND_TIMEOUT, LEASE_TIMEOUT = 0.5, 1.0
 SESSION_TTL, RESUME_TTL = 20, 10
-"""Longer than several faults at once keep a session from moving, on a machine that is busy with other things as well."""
+"""Longer than several faults at once keep a session from moving, on a machine that is busy besides."""
 
 STOPPED_SECONDS = 1.5
 CALM_SECONDS = 0.3
