@@ -262,6 +262,8 @@ def test_the_test_generates_through_the_api() -> None:
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert {"--address=t-tandem-orchestrator:7070", "--api-key-file=/etc/tandem/api-key/key"} <= set(args)
     assert "--tls-ca=/etc/tandem/public-tls/ca.crt" in args
+    command = typer.main.get_command(app).commands["generate"]  # type: ignore[attr-defined]
+    assert command.make_context("generate", list(args)).params["prompt"].endswith("\nSQL:")
     assert not [found for found in rendered("replicas-alone") if found["kind"] == "Pod"]
 
 
