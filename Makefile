@@ -4,7 +4,8 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CLIENTS_READY := $(VENV)/.clients-ready
 
-.PHONY: setup demo test test-clients faults chart chart-tools check protos lint lint-protos format clean quality sweep speed images sbom locks
+.PHONY: setup demo test test-clients faults chart chart-tools check protos lint lint-protos format clean quality sweep speed \
+	images sbom locks node-proof
 
 setup: $(READY)
 
@@ -53,8 +54,8 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/hadolint docker/Dockerfile
-	$(VENV)/bin/shellcheck docker/build docker/sbom
+	$(VENV)/bin/hadolint docker/Dockerfile tests/cluster/node_proof/redis.Dockerfile
+	$(VENV)/bin/shellcheck .ci/run docker/build docker/sbom tests/cluster/node_proof/pack
 
 format: $(READY)
 	$(VENV)/bin/ruff format .
@@ -66,6 +67,11 @@ images:
 
 sbom:
 	docker/sbom build/sbom
+
+# The chart installed on a real node from images built here: python -m tests.cluster.node_proof --help says what CLUSTER and
+# NODE are. Needs root, helm and kubectl; OUT=docs/install-log.md writes down what happened.
+node-proof: $(READY)
+	$(PY) -m tests.cluster.node_proof --cluster "$(CLUSTER)" --node "$(NODE)" $(if $(OUT),--out $(OUT))
 
 # What the images are made of, to the file. TORCH_CPU is a page or a folder that has the CPU build of torch.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu/torch

@@ -34,6 +34,9 @@ def up(
     drafts: Annotated[int, typer.Option(help="Number of draft processes.")] = 1,
     verifies: Annotated[int, typer.Option(help="Number of verify processes.")] = 1,
     orchestrators: Annotated[int, typer.Option(help="Number of orchestrators.")] = 1,
+    parallelism: Annotated[
+        int, typer.Option(min=1, max=64, help="Ranks that run each target together, a GPU each of this machine.")
+    ] = 1,
     threads: options.Threads = None,
     ready_file: Annotated[Path | None, typer.Option(help="JSON file that says what serves where.")] = None,
     log_dir: Annotated[Path | None, typer.Option(help="Folder for the processes' complete logs.")] = None,
@@ -50,7 +53,7 @@ def up(
     dials = {"method": method, "draft-length": draft_length, "beam-width": beam_width, "threshold": threshold}
     said = drafting(speculative_config, {"draft": draft} | dials)
     plan = Plan(
-        models=Models(target, said.draft, dtype, threads),
+        models=Models(target, said.draft, dtype, threads, parallelism),
         counts=Counts(drafts, verifies, orchestrators),
         doors=Doors(host, port, http_port),
         defaults=said.defaults,

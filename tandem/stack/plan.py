@@ -19,6 +19,8 @@ class Models:
     dtype: str = "auto"
     threads: int | None = None
     """Of each model process; None shares the machine's cores out among them."""
+    parallelism: int = 1
+    """Ranks that run each target together."""
 
 
 @dataclass(frozen=True, slots=True)

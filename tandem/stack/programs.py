@@ -94,7 +94,7 @@ class ServiceProgram:
 def model_programs(plan: Plan, folder: Path) -> list[ServiceProgram]:
     """The verify and draft processes of a plan; their ready files go to ``folder``."""
     models = plan.models
-    threads = models.threads or _fair_share(plan.counts.verifies + plan.counts.drafts)
+    threads = models.threads or _fair_share(plan.counts.verifies * models.parallelism + plan.counts.drafts)
     common = {"port": "0", "dtype": models.dtype, "threads": str(threads), "log-level": _log_level(plan)}
     roles = (
         ("verify", plan.counts.verifies, "target", models.target),
@@ -103,6 +103,8 @@ def model_programs(plan: Plan, folder: Path) -> list[ServiceProgram]:
     programs = []
     for role, count, flag, model in roles:
         flags = common if model is None else {flag: model} | common
+        if role == "verify" and models.parallelism > 1:
+            flags = flags | {"parallelism": str(models.parallelism)}
         for index in range(count):
             name = numbered(role, index, count)
             programs.append(ServiceProgram(role, name, flags, folder / f"{name}.json"))

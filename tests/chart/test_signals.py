@@ -25,22 +25,6 @@ TRIED = ROOT / "tests" / "chart" / "alerts.yaml"
 VARIABLES = {"$__rate_interval": "5m", "$namespace": "n", "$stack": "s"}
 
 
-AGREED = {
-    "tandem:num_rounds_waiting": {"verify"},
-    "tandem:busy_share": {"verify", "draft"},
-    "tandem:queue_wait_seconds": {"draft"},
-    "tandem:speculation_deficit": {"draft"},
-    "tandem:draft_replicas_per_verify_replica": {"orchestrator"},
-    "tandem:replicas": {"orchestrator"},
-}
-"""Metrics that the services are about to have; they go from here when they are there."""
-
-
-def known() -> dict[str, set[str]]:
-    """Metrics by the roles that have them."""
-    return AGREED | exported()
-
-
 def panels() -> list[dict[str, Any]]:
     return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
@@ -84,11 +68,11 @@ def metrics_of(query: str) -> set[str]:
 def test_every_metric_there_is() -> None:
     used = {name for query in queries() for name in metrics_of(query)}
     assert used
-    assert used - known().keys() == set()
+    assert used - exported().keys() == set()
 
 
 def test_pools_scale_on_metrics_of_their_own() -> None:
-    roles = known()
+    roles = exported()
     for case, kind in (("hpa", "HorizontalPodAutoscaler"), ("keda", "ScaledObject")):
         assert len(of_kind(case, kind)) == 3
     for found in of_kind("hpa", "HorizontalPodAutoscaler"):
@@ -111,7 +95,7 @@ def test_the_adapter_serves_what_autoscalers_ask_for() -> None:
     assert pattern is not None
     served = {
         re.sub(rule["name"]["matches"], rule["name"]["as"].replace("${1}", r"\1"), name)
-        for name in known()
+        for name in exported()
         if re.search(pattern[1], name)
     }
     values = merged(values_of("hpa"), {"draft": {"autoscaling": {"followAdvisor": True}}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from kubernetes import client
 
 from tests.cluster.conftest import Cluster
@@ -25,6 +26,7 @@ QUICK = {
 TARGETS = {"verify": {"roundsWaiting": 0.4}, "draft": {"busyShare": 0.5}}
 
 
+@pytest.mark.timeout(300)
 async def test_each_pool_follows_its_own_load_and_no_text_suffers(cluster: Cluster, door: ServiceProxy) -> None:
     pools = {
         role: {"autoscaling": {"enabled": True, "maxReplicas": most, "targets": TARGETS[role], **QUICK}}

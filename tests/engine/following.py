@@ -1,4 +1,4 @@
-"""Rank 1 of two: ``python -m tests.engine.following``, and then a line ``PORT FOLDER`` for one model after another."""
+"""Rank 1 of two: ``python -m tests.engine.following``, then a line ``PORT DTYPE FOLDER`` for each model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tandem.engine.place import Place
 
 def main() -> None:
     for line in sys.stdin:
-        port, folder = line.rstrip("\n").split(" ", 1)
+        port, dtype, folder = line.rstrip("\n").split(" ", 2)
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": "1", "WORLD_SIZE": "2"}
         place = Place.told(2, os.environ)
         assert place is not None
-        follow_model(folder, dtype="float32", device="cpu", num_threads=1, num_kv_blocks=64, place=place)
+        follow_model(folder, dtype=dtype, device="cpu", num_threads=1, num_kv_blocks=64, place=place)
         dist.destroy_process_group()
 
 

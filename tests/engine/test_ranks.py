@@ -70,11 +70,11 @@ class TwoRanks:
             (folder / file.name).write_bytes(file.read_bytes())
         return model, folder
 
-    def place(self, folder: Path) -> Place:
+    def place(self, folder: Path, dtype: str = "float32") -> Place:
         """Rank 0's, once rank 1 was told to run the model."""
         listener = socket.create_server(("127.0.0.1", 0))
         assert self.other.stdin is not None
-        print(listener.getsockname()[1], folder, file=self.other.stdin, flush=True)
+        print(listener.getsockname()[1], dtype, folder, file=self.other.stdin, flush=True)
         return Place(size=2, local_size=2, listener=listener, check_others=self._check)
 
     def _check(self) -> None:
@@ -198,6 +198,22 @@ def test_another_device_or_a_package_that_is_missing_is_told(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(InvalidArgument, match="needs the package accelerate"):
         ranks.device("auto")
+
+
+def test_bfloat16_stays_close(two: TwoRanks) -> None:
+    model, folder = two.saved("llama")
+    place = two.place(folder, "bfloat16")
+    hosted = host_model(str(folder), dtype="bfloat16", device="cpu", num_threads=1, num_kv_blocks=64, place=place)
+    try:
+        engine = hosted.model
+        assert isinstance(engine, Engine)
+        prompt = np.random.default_rng(5).integers(0, VOCAB_SIZE, 12)
+        actual = engine.forward([Row(engine.open(), prompt, chain(0, 12), np.arange(12))])
+    finally:
+        dist.destroy_process_group()
+    expected = model.plain_logits(prompt)
+    assert actual.dtype == torch.bfloat16
+    assert (actual.float() - expected).abs().max() < 0.15 * expected.std()
 
 
 def test_a_place_is_told_as_torchrun_tells_it() -> None:
