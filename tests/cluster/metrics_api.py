@@ -58,13 +58,21 @@ class MetricsApi:
             "versionPriority": 100,
             "service": {"name": "metrics", "namespace": self._namespace, "port": port},
         }
+        self._unregister()  # what a run that was killed has left
         self._registrations.create_api_service({"metadata": {"name": REGISTRATION}, "spec": spec})
 
     def close(self) -> None:
         if self._server is not None:
-            self._registrations.delete_api_service(REGISTRATION)
+            self._unregister()
             self._server.shutdown()
             self._server.server_close()
+
+    def _unregister(self) -> None:
+        try:
+            self._registrations.delete_api_service(REGISTRATION)
+        except client.ApiException as error:
+            if error.status != 404:
+                raise
 
     def answer(self, path: str, query: dict[str, list[str]]) -> dict[str, Any] | None:
         """The object at a path; None where there is none."""

@@ -10,7 +10,7 @@ from kubernetes import client
 from tests.cluster.bodies import token_of
 from tests.cluster.conftest import Cluster
 
-ANNOTATING = [("", "pods", verb) for verb in ("get", "list", "watch", "patch")]
+ANNOTATING = [("", "pods", verb) for verb in ("list", "patch")]
 NEEDED = [("discovery.k8s.io", "endpointslices", verb) for verb in ("get", "list", "watch")]
 DENIED = [
     *(("discovery.k8s.io", "endpointslices", verb) for verb in ("create", "update", "patch", "delete")),
