@@ -30,9 +30,6 @@ ROLES = ("DRAFT", "VERIFY", "ORCHESTRATOR", "STORE", "UP", "CLIENT", "TEST")
 API_KEY_VARIABLE = "TANDEM_API_KEY"
 """The clients' own key; services take no notice of it."""
 
-KV_MEMORY_SHARE = 0.25
-"""Of the memory that is free after loading: on one machine every service takes its part at about the same time."""
-
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -154,9 +151,7 @@ class ModelSettings(ServiceSettings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     threads: int = Field(0, ge=0, le=1024, description="threads of one model pass; 0 is one a core")
     kv_blocks: int = Field(0, ge=0, description="KV blocks of 16 tokens; 0 chooses from the free memory")
-    kv_memory_share: float = Field(
-        KV_MEMORY_SHARE, gt=0, le=1, description="share of the free memory that this may come to"
-    )
+    kv_memory_share: float = Field(0.25, gt=0, le=1, description="share of the free memory that this may come to")
     powercap_root: Path = Field(
         POWERCAP_ROOT, description="folder of the kernel's energy counters of processors; containers mount it elsewhere"
     )

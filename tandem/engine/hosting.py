@@ -14,13 +14,12 @@ import numpy as np
 from tandem.energy.counter import NotMeasured
 from tandem.energy.meter import EnergyMeter
 from tandem.energy.powercap import POWERCAP_ROOT
-from tandem.engine.memory import MAX_FULL_SEQUENCES, free_memory, pool_size
+from tandem.engine.memory import MAX_FULL_SEQUENCES, MEMORY_SHARE, free_memory, pool_size
 from tandem.engine.place import Place
 from tandem.engine.prefix import PrefixCounts
 from tandem.engine.tree_model import Row, TreeModel
 from tandem.errors import Unavailable
 from tandem.matching import Grammars
-from tandem.settings import KV_MEMORY_SHARE
 from tandem.telemetry import logger
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def host_model(
     device: str = "auto",
     num_threads: int = 0,
     num_kv_blocks: int = 0,
-    kv_memory_share: float = KV_MEMORY_SHARE,
+    kv_memory_share: float = MEMORY_SHARE,
     powercap_root: Path = POWERCAP_ROOT,
     place: Place = ALONE,
 ) -> HostedModel:
@@ -133,7 +132,7 @@ def follow_model(
     device: str,
     num_threads: int,
     num_kv_blocks: int,
-    kv_memory_share: float = KV_MEMORY_SHARE,
+    kv_memory_share: float = MEMORY_SHARE,
     place: Place,
 ) -> None:
     """Runs a rank's part of the model that rank 0 hosts, until rank 0 has ended; arguments as `host_model`.

@@ -11,6 +11,10 @@ from tandem.errors import InvalidArgument
 RESERVED_BYTES = 400 << 20
 """Kept for all that is neither weights nor KV: the libraries, and what one pass computes."""
 
+MEMORY_SHARE = 0.25
+"""Unless told otherwise, of what is free beside the weights: on one machine every service takes its part at about the
+same time. As the settings have it."""
+
 MAX_FULL_SEQUENCES = 64
 """Unless told otherwise, a pool holds no more than so many texts of the greatest length."""
 

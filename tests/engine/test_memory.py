@@ -9,9 +9,10 @@ import torch
 
 from tandem.engine.families import attention_shape
 from tandem.engine.hosting import BLOCK_SIZE, host_model
-from tandem.engine.memory import MAX_FULL_SEQUENCES, RESERVED_BYTES, free_memory, pool_size
+from tandem.engine.memory import MAX_FULL_SEQUENCES, MEMORY_SHARE, RESERVED_BYTES, free_memory, pool_size
 from tandem.engine.warm_up import run_largest_pass, weight_bytes
 from tandem.errors import InvalidArgument
+from tandem.settings import ModelSettings
 from tests.engine.conftest import built
 from tests.engine.tiny_models import Tiny
 
@@ -58,6 +59,10 @@ def limited(group: str, limit: int | str, used: int, cached: int = 0) -> dict[st
 )
 def test_what_is_free_is_the_least_that_anybody_allows(tmp_path: Path, files: dict[str, str], free: int) -> None:
     assert free_memory(machine(tmp_path, files)) == free
+
+
+def test_settings_and_hosts_agree_on_the_share() -> None:
+    assert ModelSettings.model_fields["kv_memory_share"].default == MEMORY_SHARE
 
 
 def test_this_machine_has_some() -> None:
