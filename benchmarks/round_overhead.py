@@ -45,9 +45,13 @@ class CountedSequence:
         """Truncates."""
         self.length, self.num_unsettled = length, 0
 
-    def adopt(self, token_ids: Sequence[int]) -> int:
+    def adopt(self, text: Sequence[int], stop: int) -> int:
         """Nobody has computed anything."""
         return 0
+
+    def next_key(self, text: Sequence[int]) -> bytes | None:
+        """Nobody shares anything."""
+        return None
 
     def distrust(self) -> None:
         """Nobody else would adopt it."""

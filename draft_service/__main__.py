@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 device=settings.device,
                 num_threads=settings.threads,
                 num_kv_blocks=settings.kv_blocks,
+                kv_memory_share=settings.kv_memory_share,
                 powercap_root=settings.powercap_root,
             ),
             tokenizer_digest(draft),

@@ -151,12 +151,14 @@ class ModelSettings(ServiceSettings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     threads: int = Field(0, ge=0, le=1024, description="threads of one model pass; 0 is one a core")
     kv_blocks: int = Field(0, ge=0, description="KV blocks of 16 tokens; 0 chooses from the free memory")
+    kv_memory_share: float = Field(0.25, gt=0, le=1, description="share of the free memory that this may come to")
     powercap_root: Path = Field(
         POWERCAP_ROOT, description="folder of the kernel's energy counters of processors; containers mount it elsewhere"
     )
 
     register_at: str = Field(
-        "", description="Redis URL of a store where orchestrators look for replicas; none: they find it otherwise"
+        "",
+        description="where orchestrators look for replicas, as their --redis-url; none: they find it otherwise",
     )
     advertise: str = Field(
         "", description="host:port by which the others reach it, for --register-at; where it listens if not given"

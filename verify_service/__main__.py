@@ -64,6 +64,7 @@ async def _serve(settings: VerifySettings, place: Place) -> None:
             device=settings.device,
             num_threads=settings.threads,
             num_kv_blocks=settings.kv_blocks,
+            kv_memory_share=settings.kv_memory_share,
             powercap_root=settings.powercap_root,
             place=place,
         ),
@@ -88,6 +89,7 @@ def _follow(settings: VerifySettings, place: Place) -> None:
         device=settings.device,
         num_threads=settings.threads,
         num_kv_blocks=settings.kv_blocks,
+        kv_memory_share=settings.kv_memory_share,
         place=place,
     )
 

@@ -12,6 +12,7 @@ from tandem.cli.chat import chat
 from tandem.cli.demo import demo
 from tandem.cli.drain import drain
 from tandem.cli.evaluate import app as evaluate
+from tandem.cli.fetch import fetch
 from tandem.cli.generate import generate
 from tandem.cli.health import health
 from tandem.cli.keys import app as keys
@@ -31,6 +32,7 @@ app.command()(generate)
 app.command()(chat)
 app.command()(demo)
 app.command()(drain)
+app.command()(fetch)
 app.command()(health)
 app.command()(bench)
 app.add_typer(evaluate, name="eval")

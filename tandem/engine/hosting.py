@@ -14,10 +14,11 @@ import numpy as np
 from tandem.energy.counter import NotMeasured
 from tandem.energy.meter import EnergyMeter
 from tandem.energy.powercap import POWERCAP_ROOT
+from tandem.engine.memory import MAX_FULL_SEQUENCES, MEMORY_SHARE, free_memory, pool_size
 from tandem.engine.place import Place
 from tandem.engine.prefix import PrefixCounts
 from tandem.engine.tree_model import Row, TreeModel
-from tandem.errors import InvalidArgument, Unavailable
+from tandem.errors import Unavailable
 from tandem.matching import Grammars
 from tandem.telemetry import logger
 
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from tandem.engine.ranks import Ranks
 
 BLOCK_SIZE = 16
-MAX_FULL_SEQUENCES = 64
-"""Unless told otherwise, a pool holds no more than so many texts of the greatest length."""
-MEMORY_SHARE = 0.25
-"""Unless told otherwise, a pool takes no more than this share of the memory that is free after loading."""
 ALONE = Place()
 """Of a process that runs its model by itself."""
 
@@ -81,14 +78,16 @@ def host_model(
     device: str = "auto",
     num_threads: int = 0,
     num_kv_blocks: int = 0,
+    kv_memory_share: float = MEMORY_SHARE,
     powercap_root: Path = POWERCAP_ROOT,
     place: Place = ALONE,
 ) -> HostedModel:
     """Loads a folder or hub id, makes its KV pool and runs one pass.
 
-    ``num_threads`` 0 is one a core. ``num_kv_blocks`` 0 is chosen from the free memory. ``powercap_root`` has the
-    energy counters of processors. ``place`` is rank 0's of those that run the model together; the others are to call
-    `follow_model` with the same arguments. The caller's thread is the one that owns the model from now on.
+    ``num_threads`` 0 is one a core. ``num_kv_blocks`` 0 is as many as fit ``kv_memory_share`` of the memory that is
+    free then, within reason. ``powercap_root`` has the energy counters of processors. ``place`` is rank 0's of those
+    that run the model together; the others are to call `follow_model` with the same arguments. The caller's thread is
+    the one that owns the model from now on.
 
     Raises:
         ModelRefused: the model is not one that is loaded, or not one that is run by so many ranks.
@@ -97,7 +96,7 @@ def host_model(
     """
     from tandem.engine.engine import Engine  # as in `_make`
 
-    made = _make(name, dtype, device, num_threads, num_kv_blocks, place)
+    made = _make(name, dtype, device, num_threads, num_kv_blocks, kv_memory_share, place)
     loaded, ranks, blocks = made.loaded, made.ranks, made.num_kv_blocks
     engine = Engine(loaded, num_kv_blocks=blocks, block_size=BLOCK_SIZE, ranks=ranks)
     try:
@@ -126,7 +125,16 @@ def host_model(
     )
 
 
-def follow_model(name: str, *, dtype: str, device: str, num_threads: int, num_kv_blocks: int, place: Place) -> None:
+def follow_model(
+    name: str,
+    *,
+    dtype: str,
+    device: str,
+    num_threads: int,
+    num_kv_blocks: int,
+    kv_memory_share: float = MEMORY_SHARE,
+    place: Place,
+) -> None:
     """Runs a rank's part of the model that rank 0 hosts, until rank 0 has ended; arguments as `host_model`.
 
     Raises:
@@ -135,14 +143,16 @@ def follow_model(name: str, *, dtype: str, device: str, num_threads: int, num_kv
     """
     from tandem.engine.kv_pool import KVPool  # as in `_make`
 
-    made = _make(name, dtype, device, num_threads, num_kv_blocks, place)
+    made = _make(name, dtype, device, num_threads, num_kv_blocks, kv_memory_share, place)
     model = made.loaded.model
     if made.ranks is not None:
         kv = KVPool(made.shape, made.num_kv_blocks, BLOCK_SIZE, model.dtype, model.device)
         made.ranks.follow(model, kv)
 
 
-def _make(name: str, dtype: str, device: str, num_threads: int, num_kv_blocks: int, place: Place) -> _Made:
+def _make(
+    name: str, dtype: str, device: str, num_threads: int, num_kv_blocks: int, kv_memory_share: float, place: Place
+) -> _Made:
     """Loads the model, or this rank's part of it, and finds out how many blocks there is room for on every rank."""
     # Here, not above: loading takes seconds of imports, and tests serve tables instead of models.
     import torch
@@ -151,6 +161,7 @@ def _make(name: str, dtype: str, device: str, num_threads: int, num_kv_blocks: i
     from tandem.engine.families import attention_shape
     from tandem.engine.loading import load_model
     from tandem.engine.ranks import Ranks
+    from tandem.engine.warm_up import run_largest_pass, weight_bytes
 
     disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr carries one JSON object a line
     torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // place.local_size))
@@ -161,13 +172,25 @@ def _make(name: str, dtype: str, device: str, num_threads: int, num_kv_blocks: i
     on_gpu = loaded.model.device.type == "cuda"
     if ranks is not None:
         ranks.least(0)  # all of them have loaded
-    free = torch.cuda.mem_get_info(loaded.model.device)[0] if on_gpu else _free_memory() // place.local_size
-    blocks = num_kv_blocks or _default_blocks(free, bytes_per_slot, loaded.identity.max_positions)
-    if blocks * BLOCK_SIZE * bytes_per_slot > free:
-        raise InvalidArgument(
-            f"{blocks} KV blocks take {blocks * BLOCK_SIZE * bytes_per_slot >> 20} MiB; {free >> 20} MiB are free"
-        )
-    return _Made(loaded, shape, blocks if ranks is None else ranks.least(blocks), ranks)
+    if on_gpu:  # what a pass computes stays with torch, and is not free any more
+        run_largest_pass(loaded.model, shape, BLOCK_SIZE)
+    free = torch.cuda.mem_get_info(loaded.model.device)[0] if on_gpu else free_memory() // place.local_size
+    size = pool_size(
+        free,
+        bytes_per_slot * BLOCK_SIZE,
+        num_blocks=num_kv_blocks,
+        share=kv_memory_share,
+        max_blocks=MAX_FULL_SEQUENCES * -(-loaded.identity.max_positions // BLOCK_SIZE),
+    )
+    logger("tandem.engine").info(
+        "memory",
+        weights_mib=weight_bytes(loaded.model) >> 20,
+        free_mib=size.free_bytes >> 20,
+        kv_pool_mib=size.num_bytes >> 20,
+        num_kv_slots=size.num_blocks * BLOCK_SIZE,
+        num_full_texts=size.num_blocks * BLOCK_SIZE // loaded.identity.max_positions,
+    )
+    return _Made(loaded, shape, size.num_blocks if ranks is None else ranks.least(size.num_blocks), ranks)
 
 
 def _meter(loaded: LoadedModel, powercap_root: Path, num_devices: int) -> EnergyMeter | None:
@@ -182,24 +205,6 @@ def _meter(loaded: LoadedModel, powercap_root: Path, num_devices: int) -> Energy
         return None
     log.info("energy is measured", source=meter.source)
     return meter
-
-
-def _default_blocks(free_bytes: int, bytes_per_slot: int, max_positions: int) -> int:
-    by_memory = int(free_bytes * MEMORY_SHARE) // (bytes_per_slot * BLOCK_SIZE)
-    by_use = MAX_FULL_SEQUENCES * -(-max_positions // BLOCK_SIZE)
-    return max(1, min(by_memory, by_use))
-
-
-def _free_memory() -> int:
-    """Memory that may be taken without swapping, in bytes, within a container's limit where there is one."""
-    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
-        if line.startswith("MemAvailable:"):
-            pages = int(line.split()[1]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and (text := limit.read_text().strip()) != "max":
-        return max(0, min(pages, int(text) - int(used.read_text())))
-    return pages
 
 
 def _warm_up(model: TreeModel) -> None:

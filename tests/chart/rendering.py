@@ -88,7 +88,10 @@ CASES: dict[str, tuple[str | None, dict[str, Any]]] = {
             "draft": {"model": {"path": "llama/1b", "existingClaim": "weights"}},
         },
     ),
-    "all-components": (None, {"annotator": {"enabled": True}, "draft": {"model": {"id": "owner/draft"}}}),
+    "all-components": (
+        None,
+        {"annotator": {"enabled": True}, "draft": {"model": {"id": "owner/draft", "revision": "v1/a"}}},
+    ),
     "no-drafting": (None, {"draft": {"enabled": False}}),
     "none-drafting-yet": (None, {"draft": {"replicas": 0}}),
     "replicas-alone": (

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import typer.main
 
 from draft_service.settings import DraftSettings
 from orchestrator.settings import OrchestratorSettings
+from tandem.cli.main import app
+from tandem.fetching import COMPLETE
 from tandem.rpc.server import DRAIN_SECONDS, STOP_SECONDS
 from tandem.settings import ServiceSettings
 from tests.chart.rendering import CASES, Object, merged, of_kind, pods, render_with_helm_4, rendered, values_of
@@ -82,7 +85,7 @@ def test_values_come_through_as_settings() -> None:
 
 def test_models_are_where_the_job_puts_them() -> None:
     jobs = {name: pod["spec"]["containers"][0] for name, pod in pods("two-pools").items() if "-fetch-" in name}
-    into = {job["args"][0]: job["args"][-1] for job in jobs.values()}
+    into = {job["args"][0]: job["args"][1].removeprefix("--into=") for job in jobs.values()}
     assert settings("two-pools", "verify").target == into["meta-llama/Llama-3.1-70B-Instruct"]
     assert settings("two-pools", "orchestrator").tokenizer == settings("two-pools", "verify").target
     assert settings("two-pools", "draft").draft == into["meta-llama/Llama-3.2-1B-Instruct"]
@@ -90,7 +93,21 @@ def test_models_are_where_the_job_puts_them() -> None:
         (wait,) = pod["spec"]["initContainers"]
         (volume,) = [one for one in pod["spec"]["volumes"] if one["name"] == "models"]
         assert wait["args"][-1] in into.values()
+        assert f'"$0/{COMPLETE}"' in wait["args"][0]
         assert volume["persistentVolumeClaim"] == {"claimName": "t-tandem-models", "readOnly": True}
+
+
+def test_jobs_call_tandem_fetch_as_it_is() -> None:
+    command = typer.main.get_command(app).commands["fetch"]  # type: ignore[attr-defined]
+    for name, pod in pods("all-components").items():
+        if "-fetch-" in name:
+            made = pod["spec"]["containers"][0]
+            assert made["command"] == ["tandem", "fetch"]
+            read = command.make_context("fetch", list(made["args"])).params
+            assert read["model"] == "owner/draft"
+            assert str(read["into"]) == settings("all-components", "draft").draft
+            assert read["revision"] == "v1/a"
+            assert "@v1--a" in str(read["into"])
 
 
 def test_a_model_of_ones_own_volume() -> None:
@@ -188,7 +205,7 @@ def test_roles_say_the_least_and_are_bound_to_the_pods_accounts(case: str) -> No
                 "verbs": ["get", "list", "watch"],
             }
         ],
-        "t-tandem-annotator": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch"]}],
+        "t-tandem-annotator": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "patch"]}],
     }
     assert may.items() <= expected.items()
     assert not of_kind(case, "ClusterRole", "ClusterRoleBinding")
@@ -245,6 +262,8 @@ def test_the_test_generates_through_the_api() -> None:
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert {"--address=t-tandem-orchestrator:7070", "--api-key-file=/etc/tandem/api-key/key"} <= set(args)
     assert "--tls-ca=/etc/tandem/public-tls/ca.crt" in args
+    command = typer.main.get_command(app).commands["generate"]  # type: ignore[attr-defined]
+    assert command.make_context("generate", list(args)).params["prompt"].endswith("\nSQL:")
     assert not [found for found in rendered("replicas-alone") if found["kind"] == "Pod"]
 
 

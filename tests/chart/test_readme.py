@@ -14,7 +14,7 @@ import typer.main
 import yaml
 
 from tandem.cli.main import app
-from tests.chart.rendering import CHART, ROOT, TOOLS, pods, render_with_helm_3, rendered
+from tests.chart.rendering import CHART, ROOT, TOOLS, pods, render_with_helm_3, rendered, values_of
 
 README = (CHART / "README.md").read_text()
 VALUES = (CHART / "values.yaml").read_text()
@@ -104,3 +104,22 @@ def test_secrets_that_two_pools_need_are_made_under_their_names_and_keys() -> No
 def test_links_lead_somewhere() -> None:
     for link in re.findall(r"\]\(([^)#]+)", README):
         assert os.path.exists(CHART / link), link
+
+
+def test_notes_name_what_is_there() -> None:
+    import helm_python
+
+    with helm_python.Chart.load(CHART) as chart:
+        notes = {
+            case: chart.render(values_of(case), name="tandem", namespace="models")["tandem/templates/NOTES.txt"]
+            for case in ("laptop", "secrets", "replicas-alone")
+        }
+    names = {one["metadata"]["name"].replace("t-", "", 1) for one in rendered("laptop")}
+    for name in re.findall(r"(?:deployment|service)/([\w-]+)", notes["laptop"]):
+        assert name in names
+    assert "helm -n models test tandem --logs" in notes["laptop"]
+    assert "Nobody is asked for a key" in notes["laptop"]
+    assert "Authorization: Bearer" in notes["secrets"]
+    assert "test.apiKeySecret" in notes["secrets"]
+    assert "Nobody is asked for a key" not in notes["secrets"]
+    assert "kubernetes:///tandem-verify:grpc" in notes["replicas-alone"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, RELEASE, ROOT, SCALING, merged, of_kind, render_with_helm_4, values_of
+from tests.chart.rendering import CHART, RELEASE, ROOT, SCALING, TOOLS, merged, of_kind, render_with_helm_4, values_of
 from tests.contract.test_operators_doc import exported
 
 ALERTS = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
@@ -23,22 +23,6 @@ DASHBOARD = json.loads((CHART / "files" / "dashboard.json").read_text())
 TRIED = ROOT / "tests" / "chart" / "alerts.yaml"
 
 VARIABLES = {"$__rate_interval": "5m", "$namespace": "n", "$stack": "s"}
-
-
-AGREED = {
-    "tandem:num_rounds_waiting": {"verify"},
-    "tandem:busy_share": {"verify", "draft"},
-    "tandem:queue_wait_seconds": {"draft"},
-    "tandem:speculation_deficit": {"draft"},
-    "tandem:draft_replicas_per_verify_replica": {"orchestrator"},
-    "tandem:replicas": {"orchestrator"},
-}
-"""Metrics that the services are about to have; they go from here when they are there."""
-
-
-def known() -> dict[str, set[str]]:
-    """Metrics by the roles that have them."""
-    return AGREED | exported()
 
 
 def panels() -> list[dict[str, Any]]:
@@ -84,11 +68,11 @@ def metrics_of(query: str) -> set[str]:
 def test_every_metric_there_is() -> None:
     used = {name for query in queries() for name in metrics_of(query)}
     assert used
-    assert used - known().keys() == set()
+    assert used - exported().keys() == set()
 
 
 def test_pools_scale_on_metrics_of_their_own() -> None:
-    roles = known()
+    roles = exported()
     for case, kind in (("hpa", "HorizontalPodAutoscaler"), ("keda", "ScaledObject")):
         assert len(of_kind(case, kind)) == 3
     for found in of_kind("hpa", "HorizontalPodAutoscaler"):
@@ -111,7 +95,7 @@ def test_the_adapter_serves_what_autoscalers_ask_for() -> None:
     assert pattern is not None
     served = {
         re.sub(rule["name"]["matches"], rule["name"]["as"].replace("${1}", r"\1"), name)
-        for name in known()
+        for name in exported()
         if re.search(pattern[1], name)
     }
     values = merged(values_of("hpa"), {"draft": {"autoscaling": {"followAdvisor": True}}})
@@ -202,7 +186,8 @@ def test_the_dashboard_has_titles_units_and_words_for_every_panel() -> None:
 
 
 def promtool() -> str:
-    found = shutil.which("promtool")
+    unpacked = TOOLS / "prometheus" / "usr" / "bin" / "promtool"
+    found = shutil.which("promtool") or (str(unpacked) if unpacked.exists() else None)
     if found is None:
         pytest.skip("there is no promtool, which comes with Prometheus: alerts and queries are not tried")
     return found

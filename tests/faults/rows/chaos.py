@@ -19,6 +19,9 @@ LONGEST_PAUSE_SECONDS = 0.6
 """Between the beginnings of two faults: shorter than most take to be mended."""
 
 ROUND_TIMEOUT, LEASE_TIMEOUT = 0.5, 1.0
+SESSION_TTL, RESUME_TTL = 20, 10
+"""Longer than several faults at once keep a session from moving, on a machine that is busy besides."""
+
 STOPPED_SECONDS = 1.5
 CALM_SECONDS = 0.3
 """No orchestrator has died for so long before Redis forgets everything: somebody must remember."""
@@ -110,7 +113,8 @@ class Chaos:
 @asynccontextmanager
 async def struck(given: Surroundings, seed: int) -> AsyncIterator[Chaos]:
     """A stage under load for chaos to strike while the block lasts; then all is mended, and must go on."""
-    flags = {"round_timeout": ROUND_TIMEOUT, "lease_timeout": LEASE_TIMEOUT, "session_ttl": 12}
+    flags = {"round_timeout": ROUND_TIMEOUT, "lease_timeout": LEASE_TIMEOUT}
+    flags |= {"session_ttl": SESSION_TTL, "resume_ttl": RESUME_TTL}
     async with (
         staged(given.zygote, given.folder, orchestrators=2, orchestrator=flags) as stage,
         disturbed(stage) as found,
