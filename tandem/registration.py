@@ -9,13 +9,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from tandem.errors import InvalidArgument, Unavailable
+from tandem.errors import Unavailable
 from tandem.rpc.channel import check_address
+from tandem.store_client import connect
 from tandem.telemetry import logger
 
 RENEW_SECONDS: Final = 3.0
@@ -37,12 +35,7 @@ class Registry:
         Raises:
             InvalidArgument: the URL is none of Redis.
         """
-        try:
-            self._client = redis.from_url(
-                url, socket_connect_timeout=CALL_SECONDS, retry=Retry(NoBackoff(), 0), decode_responses=True
-            )
-        except ValueError as error:
-            raise InvalidArgument(f"that is not a Redis URL, such as redis://127.0.0.1:6379/0: {error}") from None
+        self._client = connect(url, CALL_SECONDS, "register_at")
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -59,7 +52,8 @@ class Registry:
 
     async def get(self, role: str) -> Mapping[str, str]:
         """How each address stands that is registered now."""
-        addresses = sorted(await self._answered(self._client.smembers(_index(role))))
+        members = await self._answered(self._client.smembers(_index(role)))
+        addresses = sorted(member.decode() for member in members)
         if not addresses:
             return {}
         standings = await self._answered(self._client.mget([_key(role, address) for address in addresses]))
@@ -67,14 +61,20 @@ class Registry:
         lapsed = [address for address, standing in found.items() if standing is None]
         if lapsed:  # one that comes back puts itself in again
             await self._answered(self._client.srem(_index(role), *lapsed))
-        return {address: standing for address, standing in found.items() if standing is not None}
+        return {address: standing.decode() for address, standing in found.items() if standing is not None}
 
     async def _answered(self, call: Any) -> Any:
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                return await call
+                answer = await call
         except (RedisError, OSError, TimeoutError) as error:
             raise Unavailable(f"the store of registrations does not answer: {error or 'timeout'}") from None
+        finally:
+            # The client loses a cancellation that comes just as an answer does (redis 8.1, once in some dozens).
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
+        return answer
 
 
 class Registration:

@@ -157,7 +157,8 @@ class ModelSettings(ServiceSettings):
     )
 
     register_at: str = Field(
-        "", description="Redis URL of a store where orchestrators look for replicas; none: they find it otherwise"
+        "",
+        description="where orchestrators look for replicas, as their --redis-url; none: they find it otherwise",
     )
     advertise: str = Field(
         "", description="host:port by which the others reach it, for --register-at; where it listens if not given"

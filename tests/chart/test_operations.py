@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator import annotator
 from tests.chart.rendering import CHART, ROOT, helm_binary, of_kind, pods
 
 DOC = (ROOT / "docs" / "operations.md").read_text()
@@ -82,7 +83,6 @@ def test_links_lead_to_headings(page: str) -> None:
 def test_the_annotator_takes_its_flags_and_looks_at_replicas_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    annotator = pytest.importorskip("orchestrator.annotator")
     made = pods("two-pools")["annotator"]["spec"]["containers"][0]
     assert made["command"] == ["python", "-m", "orchestrator.annotator"]
     monkeypatch.setenv("KUBECONFIG", "/nowhere")

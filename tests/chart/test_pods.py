@@ -10,6 +10,7 @@ import typer.main
 from draft_service.settings import DraftSettings
 from orchestrator.settings import OrchestratorSettings
 from tandem.cli.main import app
+from tandem.fetching import COMPLETE
 from tandem.rpc.server import DRAIN_SECONDS, STOP_SECONDS
 from tandem.settings import ServiceSettings
 from tests.chart.rendering import CASES, Object, merged, of_kind, pods, render_with_helm_4, rendered, values_of
@@ -92,14 +93,12 @@ def test_models_are_where_the_job_puts_them() -> None:
         (wait,) = pod["spec"]["initContainers"]
         (volume,) = [one for one in pod["spec"]["volumes"] if one["name"] == "models"]
         assert wait["args"][-1] in into.values()
-        assert '"$0/.complete"' in wait["args"][0]  # the last that `tandem fetch` writes
+        assert f'"$0/{COMPLETE}"' in wait["args"][0]
         assert volume["persistentVolumeClaim"] == {"claimName": "t-tandem-models", "readOnly": True}
 
 
 def test_jobs_call_tandem_fetch_as_it_is() -> None:
-    command = typer.main.get_command(app).commands.get("fetch")  # type: ignore[attr-defined]
-    if command is None:
-        pytest.skip("tandem fetch is not there yet")
+    command = typer.main.get_command(app).commands["fetch"]  # type: ignore[attr-defined]
     for name, pod in pods("all-components").items():
         if "-fetch-" in name:
             made = pod["spec"]["containers"][0]
@@ -263,6 +262,8 @@ def test_the_test_generates_through_the_api() -> None:
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert {"--address=t-tandem-orchestrator:7070", "--api-key-file=/etc/tandem/api-key/key"} <= set(args)
     assert "--tls-ca=/etc/tandem/public-tls/ca.crt" in args
+    command = typer.main.get_command(app).commands["generate"]  # type: ignore[attr-defined]
+    assert command.make_context("generate", list(args)).params["prompt"].endswith("\nSQL:")
     assert not [found for found in rendered("replicas-alone") if found["kind"] == "Pod"]
 
 

@@ -16,6 +16,8 @@ from kubernetes import client
 
 from tests.faults.tables import make_words
 
+MODEL_FLAGS = {"verify": "--target", "draft": "--draft", "orchestrator": "--tokenizer"}
+
 
 @dataclass(frozen=True)
 class Body:
@@ -41,18 +43,19 @@ class Bodies:
         role = pod.metadata.labels["app.kubernetes.io/component"]
         environ = {one.name: one.value for one in container.env or () if one.value is not None}
         flags = [flag.replace("0.0.0.0", ip) for flag in container.args or ()]
-        model = {"verify": "--target", "draft": "--draft", "orchestrator": "--tokenizer"}[role]
-        assert not any(flag.startswith(f"{model}=") for flag in flags), "the test's pods have the image's model"
-        flags += [f"{model}={self._tokenizer}"]
-        if role != "orchestrator":
+        if role in MODEL_FLAGS:
+            assert not any(flag.startswith(f"{MODEL_FLAGS[role]}=") for flag in flags), (
+                "pods have the image's model here"
+            )
+            flags.append(f"{MODEL_FLAGS[role]}={self._tokenizer}")
+        if not pod.spec.automount_service_account_token:
             return Body("tests.faults.replica", [role, pod.metadata.name, str(self._folder), *flags], environ)
         server = urlsplit(self._api.configuration.host)
         environ |= {"KUBERNETES_SERVICE_HOST": server.hostname or "", "KUBERNETES_SERVICE_PORT": str(server.port)}
-        return Body("tests.cluster.orchestrator_body", [str(self._secrets(pod)), *flags], environ)
+        return Body("tests.cluster.account_body", [role, str(self._secrets(pod)), *flags], environ)
 
     def _secrets(self, pod: Any) -> Path:
         """What is mounted where pods look for the API: a token of the pod's own service account."""
-        assert pod.spec.automount_service_account_token
         folder = self._folder / pod.metadata.name
         folder.mkdir()
         (folder / "namespace").write_text(pod.metadata.namespace)

@@ -68,7 +68,7 @@ async def cluster(
     async with AsyncExitStack() as ending:
         await asyncio.to_thread(core.create_namespace, {"metadata": {"name": namespace}})
         ending.push_async_callback(asyncio.to_thread, core.delete_namespace, namespace)
-        zygote = Zygote("tests.cluster.orchestrator_body")
+        zygote = Zygote("tests.cluster.account_body")
         await zygote.start()
         ending.push_async_callback(zygote.close)
         kubelet = Kubelet(api, zygote, tmp_path, namespace)

@@ -216,6 +216,8 @@ class Kubelet:
 
 def _probe(ip: str, container: Any) -> bool:
     """Asks what the pod's readiness probe asks."""
+    if container.readiness_probe is None:
+        return True
     probe = container.readiness_probe.http_get
     port = next(one.container_port for one in container.ports if one.name == probe.port)
     try:

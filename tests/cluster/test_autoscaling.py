@@ -23,6 +23,9 @@ QUICK = {
 }
 """Minutes as seconds."""
 
+REPLICAS = "app.kubernetes.io/component in (verify,draft)"
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+
 TARGETS = {"verify": {"roundsWaiting": 0.4}, "draft": {"busyShare": 0.5}}
 
 
@@ -37,11 +40,12 @@ async def test_each_pool_follows_its_own_load_and_no_text_suffers(cluster: Clust
     await asyncio.to_thread(metrics.start)
     load = Load([door.address], asks(range(8)))
     try:
-        await cluster.helm.install(**pools)
+        await cluster.helm.install(annotator={"enabled": True}, **pools)
         assert ready(cluster) == {"verify": 1, "draft": 1}
         await load.learn()
         async with load.running(BUSY_WIDTH):
             await scaled(cluster, MOST)
+            await annotated(cluster)
         async with load.running(QUIET_WIDTH):
             await scaled(cluster, {"verify": 1, "draft": 1})
         assert load.tally.failed == []
@@ -73,6 +77,19 @@ async def scaled(cluster: Cluster, wanted: dict[str, int], seconds: float = 90.0
             said = [one.status.to_dict() for one in await asyncio.to_thread(autoscalers, cluster)]
             raise AssertionError(f"{missing} did not come to {wanted}, but to {now}: {said}")
         await asyncio.sleep(0.1)
+
+
+async def annotated(cluster: Cluster, seconds: float = 30.0) -> None:
+    """Waits until the annotator has said of every replica what it would cost to lose it."""
+    core = client.CoreV1Api(cluster.api)
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        pods = await asyncio.to_thread(core.list_namespaced_pod, cluster.namespace, label_selector=REPLICAS)
+        costs = [(pod.metadata.annotations or {}).get(DELETION_COST) for pod in pods.items]
+        if all(cost is not None for cost in costs) and any(cost != "0" for cost in costs):
+            return
+        assert asyncio.get_running_loop().time() < deadline, f"costs of losing a replica are {costs}"
+        await asyncio.sleep(0.2)
 
 
 def autoscalers(cluster: Cluster) -> Any:

@@ -10,6 +10,7 @@ from kubernetes import client
 from tests.cluster.bodies import token_of
 from tests.cluster.conftest import Cluster
 
+ANNOTATING = [("", "pods", verb) for verb in ("get", "list", "watch", "patch")]
 NEEDED = [("discovery.k8s.io", "endpointslices", verb) for verb in ("get", "list", "watch")]
 DENIED = [
     *(("discovery.k8s.io", "endpointslices", verb) for verb in ("create", "update", "patch", "delete")),
@@ -28,7 +29,7 @@ DENIED = [
 async def test_the_orchestrators_account_may_watch_its_own_endpoints_and_nobody_may_do_anything_else(
     cluster: Cluster,
 ) -> None:
-    await cluster.helm.apply("install")
+    await cluster.helm.apply("install", annotator={"enabled": True})
     api = as_account(cluster, "tandem-orchestrator")
     allowed = await asyncio.to_thread(may, api, cluster.namespace, [*NEEDED, *DENIED])
     assert allowed == NEEDED
@@ -40,6 +41,10 @@ async def test_the_orchestrators_account_may_watch_its_own_endpoints_and_nobody_
     with pytest.raises(client.ApiException) as refused:
         await asyncio.to_thread(client.CoreV1Api(api).list_namespaced_secret, cluster.namespace)
     assert refused.value.status == 403
+
+    annotator = as_account(cluster, "tandem-annotator")
+    assert sorted(await asyncio.to_thread(may, annotator, cluster.namespace, [*NEEDED, *DENIED])) == sorted(ANNOTATING)
+    assert await asyncio.to_thread(may, annotator, "default", ANNOTATING) == []
 
     apps = client.AppsV1Api(cluster.api)
     for account in ("tandem-verify", "tandem-draft"):  # may do nothing, and do not even have their token

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.session_store import Lifetimes, SessionStore
-from orchestrator.store_client import connect
 from tandem.errors import InvalidArgument, Unavailable
+from tandem.store_client import connect
 from tests.support.replicated_redis import ReplicatedRedis
 
 FOUND_SECONDS = 20.0

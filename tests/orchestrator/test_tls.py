@@ -8,6 +8,7 @@ import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from orchestrator.settings import OrchestratorSettings
 from tandem import AsyncClient, Client
 from tandem.client.attempts import Patience
 from tandem.errors import InvalidArgument, Unavailable
+from tandem.pem_files import PemFiles
 from tandem.tokenization import Tokenizer
 from tandem.v1 import generation_pb2 as pb
 from tests.orchestrator.conftest import Served, Stage
 from tests.support.certificates import NAMES, Certificates
 from tests.support.model_services import DRAFT, TARGET, hosted, running
+from tests.support.waiting import until
 from verify_service.service import VerifyService
 from verify_service.sessions import Limits as VerifyLimits
 from verify_service.settings import VerifySettings
@@ -69,8 +72,9 @@ async def start(
 ) -> AsyncIterator[Callable[..., Any]]:
     async with AsyncExitStack() as ending:
 
-        async def starting(**settings: Any) -> Secured:
-            own = {role: Certificates(tmp_path / role, ca) for role in ROLES}
+        async def starting(name: str = "", **settings: Any) -> Secured:
+            """``name``: the one that all certificates carry, in place of addresses."""
+            own = {role: Certificates(tmp_path / role, ca, (name,) if name else NAMES, name) for role in ROLES}
             public = Certificates(tmp_path / "public", ca)
             addresses = {}
             for role in ("verify", "draft"):
@@ -91,6 +95,25 @@ async def start(
             return Secured(served, own, public)
 
         yield starting
+
+
+async def test_replicas_that_are_called_by_ip_are_known_by_one_name(start: Any, tokenizer: Tokenizer) -> None:
+    secured = await start("replica.tandem")
+    async with secured.client() as client:
+        drafted = await client.generate(PROMPT, method="coupled", **OPTIONS)
+    assert drafted.usage.num_draft_tokens > 0
+    own = secured.identities["orchestrator"]
+    [known] = secured.served.service._placement.verify_links
+    for name in ("", "orchestrator.tandem"):
+        link = VerifyLink(known.address, tokenizer, lambda: None, PemFiles(own.ca, own.cert, own.key, name))
+        link.start()
+        expected = f"--tls-name {name}".strip()
+        await until(partial(reason_has, link, expected))
+        await link.close()
+
+
+def reason_has(link: VerifyLink, expected: str) -> bool:
+    return expected in link.reason
 
 
 async def test_every_hop_is_secured_and_serves(start: Any) -> None:

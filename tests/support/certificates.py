@@ -14,10 +14,12 @@ NAMES = ("127.0.0.1", "localhost")
 class Certificates:
     """One identity: certificate, key and trusted CA."""
 
-    def __init__(self, folder: Path, ca: trustme.CA, names: tuple[str, ...] = NAMES) -> None:
+    def __init__(self, folder: Path, ca: trustme.CA, names: tuple[str, ...] = NAMES, peer_name: str = "") -> None:
+        """``peer_name``: which name it expects of those it talks to, if not that of their address."""
         folder.mkdir(parents=True, exist_ok=True)
         self.ca, self.cert, self.key = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
         self._names = names
+        self._peer_name = peer_name
         self.trust(ca)
         self.issue(ca)
 
@@ -32,11 +34,12 @@ class Certificates:
         _replace(self.ca, b"".join(ca.cert_pem.bytes() for ca in cas))
 
     def files(self) -> PemFiles:
-        return PemFiles(self.ca, self.cert, self.key)
+        return PemFiles(self.ca, self.cert, self.key, self._peer_name)
 
-    def flags(self) -> dict[str, Path]:
+    def flags(self) -> dict[str, Path | str]:
         """Settings of a service."""
-        return {"tls_ca": self.ca, "tls_cert": self.cert, "tls_key": self.key}
+        named = {"tls_name": self._peer_name} if self._peer_name else {}
+        return {"tls_ca": self.ca, "tls_cert": self.cert, "tls_key": self.key, **named}
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -12,7 +12,7 @@ import threading
 from typing import Any
 
 from dnslib import QTYPE, RR, A
-from dnslib.server import DNSServer
+from dnslib.server import DNSLogger, DNSServer
 from kubernetes import client
 
 DOMAIN = "svc.cluster.local"
@@ -25,8 +25,8 @@ def resolver_file(address: str, namespace: str) -> str:
 
 
 def serve_names(api: client.ApiClient, address: str) -> None:
-    """Answers for Services, headless ones by their ready endpoints, until the process ends."""
-    DNSServer(_Names(client.CoreV1Api(api)), address=address, port=53).start_thread()
+    """Answers for Services, headless ones by their ready endpoints, and for nodes, until the process ends."""
+    DNSServer(_Names(client.CoreV1Api(api)), address=address, port=53, logger=DNSLogger("error")).start_thread()
 
 
 class _Names:
@@ -48,9 +48,11 @@ class _Names:
     def _addresses(self, name: str) -> list[str] | None:
         service, _, rest = name.partition(".")
         namespace, _, domain = rest.partition(".")
-        if domain != DOMAIN:
-            return None
         try:
+            if not rest:  # the API server asks for the node whose logs it is to show
+                return [one.address for one in self._core.read_node(name).status.addresses if one.type == "InternalIP"]
+            if domain != DOMAIN:
+                return None
             found = self._core.read_namespaced_service(service, namespace)
             if found.spec.cluster_ip != "None":
                 return [found.spec.cluster_ip]

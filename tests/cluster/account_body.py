@@ -1,4 +1,4 @@
-"""The orchestrator's own main, as a pod that has its service account's token in a folder of its own."""
+"""The program of a pod that has its service account's token, in a folder of its own: orchestrator or annotator."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from pathlib import Path
 
 from kubernetes.config import incluster_config
 
+from orchestrator import annotator
 from orchestrator.__main__ import main as serve
 from orchestrator.discovery import cluster
 from tandem.rpc.server import run
 
 
 def main(argv: Sequence[str]) -> int:
-    """``argv``: the folder with ``token``, ``ca.crt`` and ``namespace``, then the orchestrator's flags."""
-    folder, *sys.argv[1:] = argv
+    """``argv``: which program, the folder with ``token``, ``ca.crt`` and ``namespace``, then the program's flags."""
+    program, folder, *flags = argv
     cluster.SERVICE_ACCOUNT = Path(folder)
     incluster_config.SERVICE_TOKEN_FILENAME = f"{folder}/token"
     incluster_config.SERVICE_CERT_FILENAME = f"{folder}/ca.crt"
+    if program == "annotator":
+        return annotator.main(flags)
+    sys.argv[1:] = flags
     return run(serve)

@@ -18,7 +18,7 @@ SENTINEL_SCHEMES = {"redis+sentinel": False, "rediss+sentinel": True}
 SENTINEL_PORT = 26379
 
 
-def connect(url: str, timeout_seconds: float) -> redis.Redis:
+def connect(url: str, timeout_seconds: float, setting: str = "redis_url") -> redis.Redis:
     """Connects on first use, within ``timeout_seconds``; the library's own pauses between attempts are off.
 
     Whoever waits for the store asks again by himself: pauses, seconds in length, would only put off both the refusal of
@@ -28,6 +28,8 @@ def connect(url: str, timeout_seconds: float) -> redis.Redis:
         url: as `redis.from_url` takes it, or
             ``redis+sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/MASTER[/DB]`` (``rediss+sentinel`` for TLS);
             user and password are the server's, those of Sentinels come as ``?sentinel_username=…&sentinel_password=…``.
+        timeout_seconds: for a connection.
+        setting: where the URL stands, for the error.
 
     Raises:
         InvalidArgument: the URL is neither.
@@ -38,7 +40,7 @@ def connect(url: str, timeout_seconds: float) -> redis.Redis:
         return redis.from_url(url, socket_connect_timeout=timeout_seconds, retry=_at_once())
     except ValueError as error:
         raise InvalidArgument(
-            "redis_url is not a Redis URL, such as redis://127.0.0.1:6379/0, nor one of Sentinels, such as "
+            f"{setting} is not a Redis URL, such as redis://127.0.0.1:6379/0, nor one of Sentinels, such as "
             f"redis+sentinel://HOST:{SENTINEL_PORT},HOST:{SENTINEL_PORT}/MASTER: {error}"
         ) from None
 
