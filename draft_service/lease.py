@@ -16,6 +16,7 @@ from draft_service.events import (
     RoundDone,
     VerifyRequest,
 )
+from tandem.decoding.methods import method
 from tandem.decoding.values import Outcome, Proposal, RoundName, RunningDigest
 from tandem.engine.proposer import DraftSequence
 from tandem.errors import DeadlineExceeded, InvariantBroken, TandemError, Unavailable
@@ -69,8 +70,13 @@ class Lease:
 
     @property
     def wanted_depth(self) -> int:
-        """How deep the next proposal should be: the draft length, unless the text may not become so long."""
+        """How deep the next proposal should be: the draft length, unless the text may not become so long.
+
+        0 where the method itself stops earlier when the draft model is unsure: nothing is lacking then.
+        """
         decoding = self.grant.decoding
+        if method(decoding.speculation.method).drafting.fallback_threshold:
+            return 0
         return min(decoding.speculation.draft_length, max(0, decoding.max_position - self.sequence.position - 1))
 
     @property

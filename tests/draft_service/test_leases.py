@@ -10,8 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 import grpc.aio
 import pytest
+from prometheus_client import CollectorRegistry
 
 from draft_service.drafter import Limits
+from draft_service.metrics import DraftMetrics
 from tandem.decoding.methods import METHODS
 from tandem.decoding.values import Decoding, Fence, RunningDigest
 from tandem.rpc.codec import encode_decoding, encode_fence
@@ -140,6 +142,29 @@ async def test_two_services_say_what_one_process_says(verify: Running, client: L
     decode = decoding(method)
     await client.grant(verify.address, decode)
     assert await client.text(PROMPT, decode.max_position) == text_in_one_process(decode)
+
+
+@pytest.mark.parametrize("method", ["mtad", "mmtad", "bild"])
+async def test_what_autoscaling_goes_by(verify: Running, drafts: Running, client: LeaseClient, method: str) -> None:
+    replicas = {"num_rounds_waiting": verify, "queue_wait_seconds": drafts, "speculation_deficit": drafts}
+    assert [replica.metric(name) for name, replica in replicas.items()] == [0, 0, 0]
+    decode = decoding(method)
+    await client.grant(verify.address, decode)
+    await client.text(PROMPT, decode.max_position)
+    for replica in (verify, drafts):
+        assert 0 < replica.metric("busy_share") <= 1
+    assert verify.metric("num_rounds_waiting") > 0
+    assert drafts.metric("queue_wait_seconds") > 0
+    assert drafts.metric("speculation_deficit") == 0  # nothing was cut short, at the text's end neither
+
+
+def test_the_deficit_is_what_was_not_drafted_of_what_was_wanted() -> None:
+    registry = CollectorRegistry()
+    metrics = DraftMetrics(registry)
+    for depth, wanted in ((4, 4), (2, 4), (0, 0), (3, 2)):
+        metrics.count_drafted(depth, wanted, 0.25)
+    assert registry.get_sample_value("tandem:speculation_deficit") == pytest.approx(0.2)
+    assert registry.get_sample_value("tandem:queue_wait_seconds") == 0.25
 
 
 async def test_drafts_that_fall_back_go_on_where_nothing_is_proposed(verify: Running, client: LeaseClient) -> None:

@@ -12,11 +12,13 @@ from tests.faults.figures import Figures, Row, Surroundings
 from tests.faults.stage import staged
 
 GONE_SECONDS = 5.0
+RESUME_TTL = 10
+"""Longer than a client that finds one orchestrator leaving takes to reach the other one, which has just come back."""
 
 
 async def drained(given: Surroundings, num_trials: int) -> Figures:
     """Each of two replicas of all roles in turn."""
-    flags = {"session_ttl": 12}
+    flags = {"session_ttl": 12, "resume_ttl": RESUME_TTL}
     slowest = 0.0
     async with (
         staged(given.zygote, given.folder, orchestrators=2, orchestrator=flags) as stage,
