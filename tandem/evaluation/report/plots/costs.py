@@ -13,6 +13,7 @@ from tandem.evaluation.report.plots.axes import name_rows, row_height
 
 STAGES = ("draft", "serialise", "wire", "queue", "forward", "judge", "commit", "emit")
 ROLES = ("draft", "verify")
+LEGEND_COLUMNS = 6
 
 
 def stages(rows: Sequence[Figures], looks: dict[str, Look]) -> Drawn | None:
@@ -57,7 +58,8 @@ def _stacked(
     form: str,
     looks: dict[str, Look],
 ) -> Figure:
-    figure, axes = begin_axes(92 + row_height(len(rows)) * len(rows))
+    legend_rows = -(-len(names) // LEGEND_COLUMNS)
+    figure, axes = begin_axes(76 + 16 * legend_rows + row_height(len(rows)) * len(rows))
     ends = [0.0] * len(rows)
     for name in names:
         widths = [part[name] for part in parts]
@@ -85,5 +87,6 @@ def _stacked(
     name_rows(axes, rows, looks)
     axes.set_xlabel(axis)
     axes.set_xlim(0, 1.14 * max(ends, default=0.0) or 1.0)
-    figure.legend(loc="outside upper left", ncols=len(names), handlelength=1.1, columnspacing=1.0, handletextpad=0.4)
+    columns = -(-len(names) // legend_rows)
+    figure.legend(loc="outside upper left", ncols=columns, handlelength=1.1, columnspacing=1.0, handletextpad=0.4)
     return figure
