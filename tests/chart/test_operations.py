@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 from typing import Any
 
 import pytest
 import yaml
 
-from orchestrator import annotator
 from tests.chart.rendering import CHART, ROOT, helm_binary, of_kind, pods
 
 DOC = (ROOT / "docs" / "operations.md").read_text()
@@ -80,14 +81,14 @@ def test_links_lead_to_headings(page: str) -> None:
             assert anchor in {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}, anchor
 
 
-def test_the_annotator_takes_its_flags_and_looks_at_replicas_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_annotator_takes_its_flags_and_looks_at_replicas_only() -> None:
     made = pods("two-pools")["annotator"]["spec"]["containers"][0]
     assert made["command"] == ["python", "-m", "orchestrator.annotator"]
-    monkeypatch.setenv("KUBECONFIG", "/nowhere")
-    assert annotator.main(made["args"]) == 2
-    assert "Kubernetes cannot be reached" in capsys.readouterr().err
+    command = [sys.executable, *made["command"][1:], *made["args"]]
+    environment = {**os.environ, "KUBECONFIG": "/nowhere"}
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "Kubernetes cannot be reached" in ran.stderr
     (selector,) = [one.removeprefix("--selector=") for one in made["args"]]
     stack, components = re.fullmatch(
         r"app\.kubernetes\.io/part-of=(\w+),app\.kubernetes\.io/component in \(([\w,]+)\)", selector
