@@ -33,6 +33,8 @@ class ScriptPipeline:
         self._waiting: list[_Call] = []
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
+        self._is_closing = False
+        """Beside the task's cancellation, which the Redis client loses where it comes just as an answer does."""
         self._connection: Any = None  # redis.asyncio declares the pool's connections as abstract
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> list[bytes]:
@@ -50,6 +52,7 @@ class ScriptPipeline:
 
     async def close(self) -> None:
         """Ends the task and the connection; calls under way fail."""
+        self._is_closing = True
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
@@ -57,10 +60,10 @@ class ScriptPipeline:
         await self._disconnect()
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_closing:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
+            while self._waiting and not self._is_closing:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 try:
                     async with asyncio.timeout(self._timeout_seconds):

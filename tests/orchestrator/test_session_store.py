@@ -6,7 +6,9 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis.asyncio as redis
@@ -448,3 +450,25 @@ async def test_a_session_from_before_energy_was_kept_goes_on_without(store: Sess
     usage = (await store.read(record.session_id)).usage().usage(0, 0)
     assert usage.completion_tokens == 2
     assert (usage.draft_joules, usage.verify_joules) == (None, None)
+
+
+async def test_closing_ends_though_the_client_loses_a_cancellation(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SessionStore(redis_url, LIFETIMES)
+    exchange = store._scripts._exchange
+    under_way = asyncio.Event()
+
+    async def losing(batch: Any) -> None:
+        under_way.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+        await exchange(batch)
+
+    monkeypatch.setattr(store._scripts, "_exchange", losing)
+    reading = asyncio.create_task(store.read("nobody"))
+    await under_way.wait()
+    async with asyncio.timeout(5):
+        await store.close()
+        with pytest.raises(NotFound):
+            await reading
