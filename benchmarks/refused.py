@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -80,6 +81,8 @@ def main() -> None:
     asked = parser.parse_args()
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, AHEAD_OF_OTHERS)
+
+    gc.freeze()  # nor how long it takes itself to collect garbage
 
     async def look() -> Witness:
         witness = Witness(asked.address, asked.url)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from orchestrator.access.grpc_edge import GuardInterceptor
+from orchestrator.access.grpc_edge import EdgeInterceptor
 from orchestrator.access.guard import Guard
 from orchestrator.access.http_edge import GuardedApp
 from orchestrator.access.quotas import Quotas
@@ -35,7 +35,8 @@ from tandem.errors import Unavailable
 from tandem.models import shipped
 from tandem.rpc.codec import Description, Lifecycle
 from tandem.rpc.http import HttpServer, application
-from tandem.rpc.server import DRAIN_SECONDS, is_loopback
+from tandem.rpc.listeners import is_loopback
+from tandem.rpc.server import DRAIN_SECONDS
 from tandem.telemetry import logger
 from tandem.tokenization import Tokenizer
 from tandem.v1 import generation_pb2_grpc
@@ -95,8 +96,8 @@ class Orchestrator:
 
     @property
     def interceptors(self) -> Sequence[grpc.aio.ServerInterceptor]:
-        """Ask every call of the generation service who it is."""
-        return (GuardInterceptor(self._guard, self.grpc_name),)
+        """Let calls of the generation service in."""
+        return (EdgeInterceptor(self._guard, self._sessions.admission, self.grpc_name),)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the generation service."""

@@ -1,4 +1,4 @@
-"""The guard at the gRPC edge."""
+"""The guard and the admission at the gRPC edge."""
 
 from __future__ import annotations
 
@@ -10,29 +10,39 @@ import grpc.aio
 
 from orchestrator.access.guard import Guard
 from orchestrator.access.principal import set_caller
+from orchestrator.admission import Admission
 from tandem.errors import TandemError
 from tandem.rpc.status import code_of, trailing_metadata
 
+_BEGINNING = ("Generate", "Resume", "Score")
 
-class GuardInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+
+class EdgeInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Lets calls of one service in, or refuses them before a byte of their messages is read.
 
-    Other services of the server are open: health and reflection, which say nothing of anybody's texts.
+    By who asks; and, where a call begins work, by how much is under way: whoever asks again and again while all is
+    full costs the least that a call can cost. Other services of the server are open: health and reflection, which say
+    nothing of anybody's texts.
     """
 
-    def __init__(self, guard: Guard, service: str) -> None:
+    def __init__(self, guard: Guard, admission: Admission, service: str) -> None:
         """``service``: its full name."""
         self._guard = guard
+        self._admission = admission
         self._prefix = f"/{service}/"
+        self._beginning = {self._prefix + method for method in _BEGINNING}
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
         """Sets the caller of the task that goes on to handle the call."""
-        if handler_call_details.method.startswith(self._prefix):
+        method = handler_call_details.method
+        if method.startswith(self._prefix):
             given = [value for key, value in handler_call_details.invocation_metadata if key == "authorization"]
             try:
                 set_caller(self._guard.admit(given[0] if len(given) == 1 else None))
+                if method in self._beginning:
+                    self._admission.check()
             except TandemError as error:
                 return _refusing(error)
         return await continuation(handler_call_details)

@@ -7,11 +7,10 @@ health turns to NOT_SERVING, the service drains, the server stops; in all under 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import gc
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,26 +23,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
-from tandem.errors import InvalidArgument, InvariantBroken, TandemError
+from tandem.errors import InvariantBroken, TandemError
 from tandem.pem_files import PemFiles
 from tandem.registration import Registration
-from tandem.rpc.channel import MESSAGE_OPTIONS
 from tandem.rpc.http import HttpServer, application
 from tandem.rpc.interceptor import ErrorInterceptor
-from tandem.rpc.tls import server_credentials
+from tandem.rpc.listeners import Listeners
 from tandem.telemetry import logger
-
-SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
-    *MESSAGE_OPTIONS,
-    ("grpc.so_reuseport", 0),  # a taken port is an error, not a share of somebody's calls
-    ("grpc.max_concurrent_streams", 4096),
-    # Of calls that wait to be taken up, gRPC drops some from 1,000 on and all from 3,000, as CANCELLED: as if their
-    # clients had left. It is this side's to refuse, in words.
-    ("grpc.server.max_pending_requests", 65_536),
-    ("grpc.server.max_pending_requests_hard_limit", 65_536),
-    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),  # clients find out soon that this process stands still
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 
 DRAIN_SECONDS = 3.0
 """How long a service usually may take to hand its work over."""
@@ -131,22 +117,27 @@ async def serve(
     """
     log = logger("tandem.rpc")
     stopping = stop or asyncio.Event()
-    server = grpc.aio.server(interceptors=[*service.interceptors, ErrorInterceptor()], options=SERVER_OPTIONS)
+    listeners = Listeners([*service.interceptors, ErrorInterceptor()])
     healthy = health.aio.HealthServicer()
     names = ("", service.grpc_name)
     for name in names:
         await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    service.register(server)
-    reflection.enable_server_reflection((service.grpc_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    address = _bind(server, listen)
+    listeners.register(lambda server: health_pb2_grpc.add_HealthServicer_to_server(healthy, server))
+    listeners.register(service.register)
+    reflected = (service.grpc_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    listeners.register(lambda server: reflection.enable_server_reflection(reflected, server))
+    address = listeners.bind(listen.host, listen.port, listen.tls)
     app = application(registry, service.is_alive, service.why_not_ready)
     metrics = HttpServer(app, listen.host, listen.metrics_port, flag="--metrics-port")
     restore = _on_signals(stopping.set)
     try:
         metrics.start()
-        await server.start()
+        await listeners.start()
         if await _start_unless_stopped(service, stopping):
+            # What is there by now stays: modules, tokenizer, model. Looked through at each full collection of garbage,
+            # it would hold up all calls for tens of milliseconds.
+            gc.collect()
+            gc.freeze()
             ready = {"role": service.role, "pid": os.getpid(), "address": address, "metrics": f"{metrics.url}/metrics"}
             ready |= dict(service.ready_fields())
             for name in names:
@@ -168,11 +159,11 @@ async def serve(
                 await asyncio.wait_for(service.drain(), service.drain_seconds)
             except TimeoutError:
                 log.warning("draining took too long; what was left is cut off")
-            await server.stop(STOP_SECONDS)
+            await listeners.stop(STOP_SECONDS)
             log.info("stopped", seconds=round(time.monotonic() - began, 3))
     finally:
         restore()
-        await server.stop(None)
+        await listeners.stop(None)
         await service.close()
         if listen.registration is not None:
             await listen.registration.close()
@@ -227,51 +218,6 @@ def _on_signals(stop: Callable[[], None]) -> Callable[[], None]:
             loop.remove_signal_handler(number)
 
     return restore
-
-
-def _bind(server: grpc.aio.Server, listen: Listen) -> str:
-    host, port = listen.host, listen.port
-    taken = InvalidArgument(
-        f"cannot listen on {_join(host, port)}: the port is taken, or the interface is not this machine's; "
-        "choose another --port, or 0 for a free one"
-    )
-    try:
-        if port:
-            _try_port(host, port)
-        if listen.tls is None:
-            bound = server.add_insecure_port(_join(host, port))
-        else:
-            bound = server.add_secure_port(_join(host, port), server_credentials(listen.tls))
-    except (OSError, RuntimeError):
-        raise taken from None
-    if not bound:
-        raise taken
-    return _join(_reachable(host), bound)
-
-
-def _try_port(host: str, port: int) -> None:
-    """Raises OSError where a port is taken: gRPC would say so as well, but in lines of its own on stderr."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on ``host``."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _reachable(host: str) -> str:
-    """The host to tell others: an interface is reached as it is named, all interfaces by the machine's name."""
-    return socket.gethostname() if host in ("0.0.0.0", "::") else host
 
 
 def _write_ready(path: Path, ready: Mapping[str, object]) -> None:

@@ -39,16 +39,24 @@ async def test_a_service_that_serves_and_one_that_is_not_there() -> None:
 
 
 async def test_a_service_that_is_starting() -> None:
-    may_load, stop = threading.Event(), asyncio.Event()
+    may_load, listening, stop = threading.Event(), asyncio.Event(), asyncio.Event()
     registry, port = CollectorRegistry(), free_port()
 
     def load() -> HostedModel:
         may_load.wait(60)
         return hosted(TARGET)
 
-    service = VerifyService(load, "digest", Limits(), registry)
+    class Bound(VerifyService):
+        """Tells that its server listens: services are started after that."""
+
+        async def start(self) -> None:
+            listening.set()
+            await super().start()
+
+    service = Bound(load, "digest", Limits(), registry)
     task = asyncio.create_task(serve(service, Listen(port=port), registry, stop=stop))
     try:
+        await asyncio.wait_for(listening.wait(), 30)
         starting = await ask(f"127.0.0.1:{port}", "--timeout", "10")
         assert (starting.exit_code, "does not serve" in starting.output) == (1, True)
     finally:

@@ -26,8 +26,8 @@ from tandem.decoding.values import (
 )
 from tandem.errors import TandemError
 from tandem.rpc import codec
+from tandem.rpc.listeners import SERVER_OPTIONS
 from tandem.rpc.log_probs_codec import encode_scores
-from tandem.rpc.server import SERVER_OPTIONS
 from tandem.rpc.status import refusal_of
 from tandem.v1 import draft_pb2, draft_pb2_grpc, types_pb2, verify_pb2, verify_pb2_grpc
 
@@ -98,7 +98,7 @@ class Replica:
         self._streams: set[asyncio.Task[Any]] = set()
 
     async def start(self, port: int = 0) -> None:
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(options=(*SERVER_OPTIONS, ("grpc.so_reuseport", 0)))
         self.register(self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
         await self._server.start()
