@@ -97,7 +97,7 @@ class SessionStore:
             async with asyncio.timeout(CALL_SECONDS):
                 await self._client.execute_command("PING")  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as error:
-            raise Unavailable(f"the session store does not answer: {error or 'timeout'}") from None
+            raise Unavailable(f"the session store does not answer: {str(error).rstrip('.') or 'timeout'}") from None
 
     async def create(self, record: SessionRecord) -> None:
         """Writes a new session: its setup, its prompt, its first fence.

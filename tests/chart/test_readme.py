@@ -77,10 +77,9 @@ def test_the_install_command_renders_and_its_names_are_there() -> None:
 def test_secrets_that_two_pools_need_are_made_under_their_names_and_keys() -> None:
     made = {}
     for command in COMMANDS:
-        if command.startswith("kubectl create secret generic"):
-            words = shlex.split(command)
-            source = re.sub(r"^--from-(file|literal)=", "", words[5])
-            made[words[4]] = source.partition("=")[0]
+        if command.startswith("kubectl --namespace tandem create secret generic"):
+            _, name, source = shlex.split(command)[-3:]
+            made[name] = re.sub(r"^--from-(file|literal)=", "", source).partition("=")[0]
     assert made == {
         "tandem-api-keys": "api-keys",
         "tandem-test-key": "key",
