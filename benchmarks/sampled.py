@@ -2,11 +2,12 @@
 
 One sample of every thread each 2 ms of CPU time of the process. A function's own share counts what it calls in C,
 waiting included; its whole share counts all samples in whose stack it stands. Written when the module ends, by SIGTERM
-as well where it heeds that.
+as well where it heeds that; SIGUSR1 begins anew, once start-up is over for instance.
 """
 
 from __future__ import annotations
 
+import os
 import runpy
 import signal
 import sys
@@ -14,6 +15,7 @@ import threading
 from collections import Counter, defaultdict
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 INTERVAL_SECONDS = 0.002
 NUM_SHOWN = 45
@@ -38,6 +40,11 @@ def _sample(number: int, interrupted: FrameType | None) -> None:
             _whole[thread.name].update(set(names))
 
 
+def _begin_anew(number: int, interrupted: FrameType | None) -> None:
+    _own.clear()
+    _whole.clear()
+
+
 def _report() -> str:
     lines = []
     for thread, own in _own.items():
@@ -54,13 +61,24 @@ def _report() -> str:
 def main() -> None:
     path, module = Path(sys.argv[1]), sys.argv[2]
     sys.argv = [module, *sys.argv[3:]]
+    exit_now = os._exit
+
+    def written() -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        path.write_text(_report())
+
+    def exit_once_written(code: int) -> NoReturn:
+        written()
+        exit_now(code)
+
+    os._exit = exit_once_written  # by which services with a model leave, past every `finally`
     signal.signal(signal.SIGPROF, _sample)
+    signal.signal(signal.SIGUSR1, _begin_anew)
     signal.setitimer(signal.ITIMER_PROF, INTERVAL_SECONDS, INTERVAL_SECONDS)
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        path.write_text(_report())
+        written()
 
 
 if __name__ == "__main__":
