@@ -85,6 +85,7 @@ def values(kubelet: Kubelet, redis_url: str) -> dict[str, Any]:
         "orchestrator": {**pool, "drainSeconds": 2},
         "verify": pool,
         "draft": pool,
+        "annotator": {"nodeSelector": kubelet.selector},
         "redis": {"bundled": {"enabled": False}, "external": {"url": redis_url}},
     }
 
