@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 num_threads=settings.threads,
                 num_kv_blocks=settings.kv_blocks,
                 kv_memory_share=settings.kv_memory_share,
+                compile=settings.compile,
                 powercap_root=settings.powercap_root,
             ),
             tokenizer_digest(draft),

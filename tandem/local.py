@@ -45,10 +45,12 @@ class LocalDecoder:
         dtype: str = "auto",
         device: str = "auto",
         num_kv_slots: int = 32768,
+        compile: bool = False,
         powercap_root: Path = POWERCAP_ROOT,
     ) -> None:
         """Loads both models: Hugging Face ids or folders; the shipped pair where left out.
 
+        With ``compile`` their passes are made machine code first, which takes minutes at the first start on a machine.
         ``powercap_root`` is where the kernel shows the energy counters of processors.
 
         Raises:
@@ -62,7 +64,7 @@ class LocalDecoder:
                 f"({self.tokenizer.digest[:12]} and {draft_tokenizer.digest[:12]}): token ids would not mean the same"
             )
         num_blocks = num_kv_slots // _BLOCK_SIZE
-        models = [load_model(name, dtype=dtype, device=device) for name in names]
+        models = [load_model(name, dtype=dtype, device=device, compile=compile) for name in names]
         engines = [Engine(model, num_kv_blocks=num_blocks, block_size=_BLOCK_SIZE) for model in models]
         identities = [engine.identity for engine in engines]
         self._limits = Limits(

@@ -150,6 +150,11 @@ class ModelSettings(ServiceSettings):
     dtype: str = Field("auto", description="number type to compute with: auto, float32, bfloat16, float16")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     threads: int = Field(0, ge=0, le=1024, description="threads of one model pass; 0 is one a core")
+    compile: bool = Field(
+        False,
+        description="run the model as machine code made of it at the first start, which takes a minute and a C++ "
+        "compiler; on CPUs",
+    )
     kv_blocks: int = Field(0, ge=0, description="KV blocks of 16 tokens; 0 chooses from the free memory")
     kv_memory_share: float = Field(0.25, gt=0, le=1, description="share of the free memory that this may come to")
     powercap_root: Path = Field(

@@ -65,6 +65,7 @@ async def _serve(settings: VerifySettings, place: Place) -> None:
             num_threads=settings.threads,
             num_kv_blocks=settings.kv_blocks,
             kv_memory_share=settings.kv_memory_share,
+            compile=settings.compile,
             powercap_root=settings.powercap_root,
             place=place,
         ),

@@ -44,7 +44,8 @@ async def started(pair: Pair, say: Say) -> AsyncIterator[Served]:
     Raises:
         TandemError: it could not be started.
     """
-    plan = StackPlan(models=Models(pair.target, pair.draft, pair.dtype, pair.threads), doors=Doors(port=0, http_port=0))
+    models = Models(pair.target, pair.draft, pair.dtype, pair.threads, compile=pair.compile)
+    plan = StackPlan(models=models, doors=Doors(port=0, http_port=0))
     async with Stack(plan, say) as stack, AsyncClient(stack.grpc) as client:
         yield Served(client, lambda: resident_bytes(stack.processes()))
 
@@ -94,7 +95,7 @@ async def benchmark(plan: Plan, pair: Pair, served: Served | None, folder: Path,
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(pair.threads)
     async with AsyncExitStack() as held:
-        decoder = LocalDecoder(pair.target, pair.draft, dtype=pair.dtype)
+        decoder = LocalDecoder(pair.target, pair.draft, dtype=pair.dtype, compile=pair.compile)
         entries: list[Entry] = []
         traced: tuple[Services, int] | None = None
         for place in plan.places:

@@ -25,6 +25,7 @@ def environment(pair: Pair, address: str | None, widen: int) -> dict[str, Any]:
         "draft_parameters": draft.num_parameters,
         "dtype": pair.dtype,
         "threads": pair.threads,
+        "compiled": pair.compile,
         "address": address,
         "processor": processor(),
         "cores": os.cpu_count(),

@@ -25,6 +25,8 @@ class Pair:
     """float32, bfloat16 or float16: named, so that nobody chooses another."""
     threads: int
     """Of each process that runs a model."""
+    compile: bool
+    """Whether Tandem runs both as machine code; its peers run them as the library does."""
 
     @property
     def target_digest(self) -> str:
@@ -33,7 +35,9 @@ class Pair:
 
 
 @contextmanager
-def prepared(target: str | None, draft: str | None, dtype: str, threads: int, widen: int) -> Iterator[Pair]:
+def prepared(
+    target: str | None, draft: str | None, dtype: str, threads: int, widen: int, compile: bool
+) -> Iterator[Pair]:
     """The pair, the shipped models where none are named; with ``widen`` > 0 the target's feed-forward is padded to it.
 
     A widened target computes the same function at a larger cost (`tandem.engine.widen`); it is deleted at the end.
@@ -47,9 +51,9 @@ def prepared(target: str | None, draft: str | None, dtype: str, threads: int, wi
             f"widen is {widen}; expected the width to pad the target's feed-forward to, 0 for as it is"
         )
     if not widen:
-        yield Pair(target, draft, dtype, threads)
+        yield Pair(target, draft, dtype, threads, compile)
         return
     with TemporaryDirectory(prefix="tandem-widened-") as folder:
         widened = Path(folder, f"target-{widen}-wide")
         widen_feed_forward(open_checkpoint(target).folder, widened, widen)
-        yield Pair(str(widened), draft, dtype, threads)
+        yield Pair(str(widened), draft, dtype, threads, compile)

@@ -38,7 +38,9 @@ def open_run(folder: Path, plan: Plan, pair: Pair, address: str | None, widen: i
 
 def _require_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     pairs = [("plan", name) for name in new["plan"] if name != "repetitions"]
-    pairs += [("environment", name) for name in ("target_digest", "draft_digest", "dtype", "threads", "processor")]
+    pairs += [
+        ("environment", name) for name in ("target_digest", "draft_digest", "dtype", "threads", "compiled", "processor")
+    ]
     for part, name in pairs:
         before, now = old[part].get(name), new[part][name]
         if before != now:

@@ -48,6 +48,7 @@ def bench(
         int, typer.Option(help="Pad the target's feed-forward to this width: the same function at a larger cost.")
     ] = 0,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, for everybody.")] = "bfloat16",
+    compile: options.Compile = False,
     threads: Annotated[int, typer.Option(help="Of each process that runs a model.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Folder for figures, plots and all that was measured; one there goes on.")
@@ -88,7 +89,7 @@ def bench(
     if address is not None and "services" not in plan.places:
         raise InvalidArgument("--address names a stack, and --places leaves services out: give one of the two")
     source = Source(address=address, api_key_file=api_key_file, tls_ca=tls_ca)
-    asyncio.run(run(Asked(plan, source, target, draft, dtype, threads, widen, out, quiet)))
+    asyncio.run(run(Asked(plan, source, target, draft, dtype, threads, compile, widen, out, quiet)))
 
 
 def _names(text: str) -> tuple[str, ...]:

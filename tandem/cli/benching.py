@@ -38,6 +38,7 @@ class Asked:
     draft: str | None
     dtype: str
     threads: int
+    compile: bool
     widen: int
     out: Path | None
     quiet: bool
@@ -51,7 +52,9 @@ async def run(asked: Asked) -> None:
     """
     with ExitStack() as held:
         folder = asked.out or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="tandem-bench-")))
-        pair = held.enter_context(prepared(asked.target, asked.draft, asked.dtype, asked.threads, asked.widen))
+        pair = held.enter_context(
+            prepared(asked.target, asked.draft, asked.dtype, asked.threads, asked.widen, asked.compile)
+        )
         console = Console(stderr=True, quiet=asked.quiet)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         progress = held.enter_context(Progress(*columns, TimeRemainingColumn(), console=console))

@@ -23,6 +23,10 @@ Target = Annotated[
 ]
 Draft = Annotated[str | None, typer.Option(help="Draft model: a folder or a Hugging Face id; the shipped one if none.")]
 Dtype = Annotated[str, typer.Option(help="Number type to compute in: auto, float32, bfloat16 or float16.")]
+Compile = Annotated[
+    bool,
+    typer.Option(help="Run both models as machine code, made of them at the first start: minutes, and a C++ compiler."),
+]
 Threads = Annotated[
     int | None, typer.Option(help="Threads of each model process; the cores are shared out if not given.")
 ]

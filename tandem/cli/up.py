@@ -37,6 +37,7 @@ def up(
     parallelism: Annotated[
         int, typer.Option(min=1, max=64, help="Ranks that run each target together, a GPU each of this machine.")
     ] = 1,
+    compile: options.Compile = False,
     threads: options.Threads = None,
     ready_file: Annotated[Path | None, typer.Option(help="JSON file that says what serves where.")] = None,
     log_dir: Annotated[Path | None, typer.Option(help="Folder for the processes' complete logs.")] = None,
@@ -53,7 +54,7 @@ def up(
     dials = {"method": method, "draft-length": draft_length, "beam-width": beam_width, "threshold": threshold}
     said = drafting(speculative_config, {"draft": draft} | dials)
     plan = Plan(
-        models=Models(target, said.draft, dtype, threads, parallelism),
+        models=Models(target, said.draft, dtype, threads, parallelism, compile),
         counts=Counts(drafts, verifies, orchestrators),
         doors=Doors(host, port, http_port),
         defaults=said.defaults,
@@ -85,7 +86,7 @@ async def _up(plan: Plan) -> int:
     starting = asyncio.ensure_future(stack.start())
     stopped = asyncio.ensure_future(stopping.wait())
     try:
-        _say("starting…")
+        _say("starting…" + (" the first time, models are compiled, which takes minutes" if plan.models.compile else ""))
         await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()

@@ -7,6 +7,7 @@ argument of the model call, which the library hands down to every layer. The nam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,9 +41,7 @@ def paged_attention(
     Returns: `[1, total, heads, head_dim]`, and None for the attention weights.
     Raises: InvariantBroken if the layer asks for a kind of attention that this function does not compute.
     """
-    for name in UNSUPPORTED_ARGUMENTS:
-        if kwargs.get(name) is not None:
-            raise InvariantBroken(f"{type(module).__name__} attends with `{name}`, which is not computed here")
+    refuse_unsupported_arguments(module, kwargs)
     keys, values = tandem_plan.kv.layers[module.layer_idx]  # type: ignore[index]  # an int in every supported family
     if isinstance(tandem_plan.written, slice):
         keys[tandem_plan.written] = key[0].transpose(0, 1)
@@ -56,6 +55,13 @@ def paged_attention(
         return attend(rows[0], query, keys, values, scaling), None
     pieces = [attend(row, query[:, :, row.start : row.stop], keys, values, scaling) for row in rows]
     return torch.cat(pieces, dim=1), None
+
+
+def refuse_unsupported_arguments(module: nn.Module, arguments: Mapping[str, Any]) -> None:
+    """Raises: InvariantBroken if the layer asks for a kind of attention that is not computed here."""
+    for name in UNSUPPORTED_ARGUMENTS:
+        if arguments.get(name) is not None:
+            raise InvariantBroken(f"{type(module).__name__} attends with `{name}`, which is not computed here")
 
 
 def attend(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import abc
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -37,12 +39,13 @@ class Engine:
         if num_kv_blocks < 1 or block_size < 1:
             raise InvalidArgument(f"a pool of {num_kv_blocks} blocks of {block_size} slots holds nothing")
         self.identity: ModelIdentity = loaded.identity
-        self._model = loaded.model
-        self._device = loaded.model.device
-        self._ranks = ranks
+        self._dtype, self._device = loaded.model.dtype, loaded.model.device
         shape = attention_shape(loaded.model.config, ranks.size if ranks is not None else 1)
         pool = KVPool if ranks is None else ranks.pool
-        self._kv = pool(shape, num_kv_blocks, block_size, loaded.model.dtype, self._device)
+        self._kv = pool(shape, num_kv_blocks, block_size, self._dtype, self._device)
+        self._run: Callable[[BatchPlan], torch.Tensor] = loaded.compiled or partial(
+            run_pass if ranks is None else ranks.lead, loaded.model
+        )
         self._open: set[Sequence] = set()
 
     @property
@@ -107,7 +110,7 @@ class Engine:
                 "are free; close a sequence and try again"
             )
         if not feeds:
-            return torch.empty((0, self.vocab_size), dtype=self._model.dtype, device=self._device)
+            return torch.empty((0, self.vocab_size), dtype=self._dtype, device=self._device)
         try:
             for feed in feeds:
                 feed.sequence.reserve(len(feed.token_ids))
@@ -131,9 +134,6 @@ class Engine:
             sequence.check()
         tables = [sequence.block_table for sequence in self._open]
         self._kv.blocks.check(np.concatenate(tables) if tables else np.empty(0, dtype=np.int64))
-
-    def _run(self, plan: BatchPlan) -> torch.Tensor:
-        return run_pass(self._model, plan) if self._ranks is None else self._ranks.lead(self._model, plan)
 
     def _checked(self, index: int, row: Row) -> Feed:
         """The row with its grown tree. Raises: InvalidArgument for anything that cannot be fed."""

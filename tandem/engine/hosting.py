@@ -79,24 +79,25 @@ def host_model(
     num_threads: int = 0,
     num_kv_blocks: int = 0,
     kv_memory_share: float = MEMORY_SHARE,
+    compile: bool = False,
     powercap_root: Path = POWERCAP_ROOT,
     place: Place = ALONE,
 ) -> HostedModel:
     """Loads a folder or hub id, makes its KV pool and runs one pass.
 
     ``num_threads`` 0 is one a core. ``num_kv_blocks`` 0 is as many as fit ``kv_memory_share`` of the memory that is
-    free then, within reason. ``powercap_root`` has the energy counters of processors. ``place`` is rank 0's of those
-    that run the model together; the others are to call `follow_model` with the same arguments. The caller's thread is
-    the one that owns the model from now on.
+    free then, within reason. ``compile``: its pass is made machine code first. ``powercap_root`` has the energy
+    counters of processors. ``place`` is rank 0's of those that run the model together; the others are to call
+    `follow_model` with the same arguments. The caller's thread is the one that owns the model from now on.
 
     Raises:
         ModelRefused: the model is not one that is loaded, or not one that is run by so many ranks.
-        InvalidArgument: an unknown dtype, no memory for a single block, or too few GPUs.
+        InvalidArgument: an unknown dtype, no memory for a single block, too few GPUs, or nothing to compile with.
         InvariantBroken: another rank has ended.
     """
     from tandem.engine.engine import Engine  # as in `_make`
 
-    made = _make(name, dtype, device, num_threads, num_kv_blocks, kv_memory_share, place)
+    made = _make(name, dtype, device, num_threads, num_kv_blocks, kv_memory_share, place, compile)
     loaded, ranks, blocks = made.loaded, made.ranks, made.num_kv_blocks
     engine = Engine(loaded, num_kv_blocks=blocks, block_size=BLOCK_SIZE, ranks=ranks)
     try:
@@ -151,7 +152,14 @@ def follow_model(
 
 
 def _make(
-    name: str, dtype: str, device: str, num_threads: int, num_kv_blocks: int, kv_memory_share: float, place: Place
+    name: str,
+    dtype: str,
+    device: str,
+    num_threads: int,
+    num_kv_blocks: int,
+    kv_memory_share: float,
+    place: Place,
+    compile: bool = False,
 ) -> _Made:
     """Loads the model, or this rank's part of it, and finds out how many blocks there is room for on every rank."""
     # Here, not above: loading takes seconds of imports, and tests serve tables instead of models.
@@ -161,12 +169,12 @@ def _make(
     from tandem.engine.families import attention_shape
     from tandem.engine.loading import load_model
     from tandem.engine.ranks import Ranks
-    from tandem.engine.warm_up import run_largest_pass, weight_bytes
+    from tandem.engine.warm_up import run_largest_pass
 
     disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr carries one JSON object a line
     torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // place.local_size))
     ranks = Ranks(place) if place.size > 1 else None
-    loaded = load_model(name, dtype=dtype, device=device, ranks=ranks)
+    loaded = load_model(name, dtype=dtype, device=device, ranks=ranks, compile=compile)
     shape = attention_shape(loaded.model.config, place.size)
     bytes_per_slot = shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim * loaded.model.dtype.itemsize
     on_gpu = loaded.model.device.type == "cuda"
@@ -184,7 +192,7 @@ def _make(
     )
     logger("tandem.engine").info(
         "memory",
-        weights_mib=weight_bytes(loaded.model) >> 20,
+        weights_mib=loaded.num_weight_bytes >> 20,
         free_mib=size.free_bytes >> 20,
         kv_pool_mib=size.num_bytes >> 20,
         num_kv_slots=size.num_blocks * BLOCK_SIZE,

@@ -33,12 +33,12 @@ class KVPool:
         self.device = device
         self.dtype = dtype
         num_slots = num_blocks * block_size
-        self._memory = torch.zeros(
+        self.memory = torch.zeros(
             (shape.num_layers, 2, num_slots, shape.num_kv_heads, shape.head_dim), dtype=dtype, device=device
         )
         self.layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] = tuple(
             (layer[0], layer[1])
-            for layer in self._memory  # keys and values, [slots, kv_heads, head_dim] each
+            for layer in self.memory  # keys and values, [slots, kv_heads, head_dim] each
         )
 
     def num_blocks_for(self, num_slots: int) -> int:
@@ -47,5 +47,5 @@ class KVPool:
 
     def move(self, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> None:
         """Copy slots `source` onto slots `target`, `[n]` each, in every layer; they may overlap."""
-        moved = self._memory.index_select(2, torch.from_numpy(source).to(self.device))
-        self._memory.index_copy_(2, torch.from_numpy(target).to(self.device), moved)
+        moved = self.memory.index_select(2, torch.from_numpy(source).to(self.device))
+        self.memory.index_copy_(2, torch.from_numpy(target).to(self.device), moved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +16,9 @@ from tandem.engine.families import refuse_unsplittable, refuse_unsupported
 from tandem.engine.packing import pack
 from tandem.engine.ranks import Ranks
 from tandem.errors import InvalidArgument, ModelRefused
+
+if TYPE_CHECKING:
+    from tandem.engine.compiled.compiled_pass import CompiledPass
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -49,13 +52,17 @@ class LoadedModel:
 
     model: PreTrainedModel  # in eval mode, without gradients, attending through the engine
     identity: ModelIdentity
+    num_weight_bytes: int  # each counted once
+    compiled: CompiledPass | None = None  # what to call instead of the model, whose weights are gone then
 
 
-def load_model(name: str, *, dtype: str = "auto", device: str = "auto", ranks: Ranks | None = None) -> LoadedModel:
+def load_model(
+    name: str, *, dtype: str = "auto", device: str = "auto", ranks: Ranks | None = None, compile: bool = False
+) -> LoadedModel:
     """Load a folder or hub id; of a model that `ranks` run together, this rank's part, once they have met.
 
     Args: `dtype` "auto" is the checkpoint's own on a GPU, and on a CPU whichever is faster for a model of that size;
-    or "float32", "bfloat16", "float16". `device` "auto" is a GPU if there is one.
+    or "float32", "bfloat16", "float16". `device` "auto" is a GPU if there is one. `compile`: see `adopt`.
     Raises: ModelRefused, saying what was found and what was expected; InvalidArgument for an unknown dtype, or a
     machine that has not what the ranks need; InvariantBroken if one of them has ended.
     """
@@ -92,11 +99,15 @@ def load_model(name: str, *, dtype: str = "auto", device: str = "auto", ranks: R
             f"{name} lacks {len(missing)} of the weights that a {config.model_type} model needs, the first being "
             f"{missing[0]}; they would be random"
         )
-    return adopt(model if split is not None else model.to(target), name, checkpoint.weights_digest)
+    return adopt(model if split is not None else model.to(target), name, checkpoint.weights_digest, compile=compile)
 
 
-def adopt(model: PreTrainedModel, name: str, weights_digest: str) -> LoadedModel:
-    """Take over a model that is in memory already. Raises: ModelRefused."""
+def adopt(model: PreTrainedModel, name: str, weights_digest: str, *, compile: bool = False) -> LoadedModel:
+    """Take over a model that is in memory already.
+
+    `compile` makes machine code of its forward pass, or finds it made, with the threads that torch has now.
+    Raises: ModelRefused; InvalidArgument where there is nothing to compile with.
+    """
     config = model.config
     refuse_unsupported(config, name)
     model.set_attn_implementation(ATTENTION_NAME)
@@ -112,8 +123,16 @@ def adopt(model: PreTrainedModel, name: str, weights_digest: str) -> LoadedModel
         dtype=str(model.dtype).removeprefix("torch."),
         num_parameters=model.num_parameters(),
     )
-    pack(model)
-    return LoadedModel(model, identity)
+    num_weight_bytes = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))  # torch tells each once
+    if not compile:
+        pack(model)
+        return LoadedModel(model, identity, num_weight_bytes)
+    from tandem.engine.compiled.compiled_pass import CompiledPass  # imports the compiler
+
+    compiled = CompiledPass(model)
+    for parameter in model.parameters():  # the compiled pass has its own
+        parameter.data = parameter.data.new_empty(0)
+    return LoadedModel(model, identity, num_weight_bytes, compiled)
 
 
 def _device(device: str, ranks: Ranks | None) -> torch.device:

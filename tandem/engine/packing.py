@@ -55,7 +55,6 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.num_weight_bytes = linear.weight.nbytes
         self.bias = linear.bias
         self._packed = _mkldnn._reorder_linear_weight(linear.weight.detach(), NUM_ROWS)
 

@@ -9,7 +9,6 @@ from tandem.engine.batch import BatchPlan, Feed
 from tandem.engine.families import AttentionShape
 from tandem.engine.forward import run_pass
 from tandem.engine.kv_pool import KVPool
-from tandem.engine.packing import PackedLinear
 from tandem.engine.sequence import Sequence
 from tandem.engine.text import CHUNK_TOKENS
 
@@ -25,9 +24,3 @@ def run_largest_pass(model: PreTrainedModel, shape: AttentionShape, block_size: 
     places = np.arange(num_tokens)
     sequence.reserve(num_tokens)
     run_pass(model, BatchPlan(kv, [Feed(sequence, np.zeros_like(places), places, sequence.tree.extended(places - 1))]))
-
-
-def weight_bytes(model: PreTrainedModel) -> int:
-    """What the model's weights take, each counted once, packed ones included."""
-    plain = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))  # torch tells each once
-    return plain + sum(module.num_weight_bytes for module in model.modules() if isinstance(module, PackedLinear))

@@ -21,6 +21,8 @@ class Models:
     """Of each model process; None shares the machine's cores out among them."""
     parallelism: int = 1
     """Ranks that run each target together."""
+    compile: bool = False
+    """Whether both models run as machine code, made at the first start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 
 from tandem.stack.plan import Plan
 
+Flags = dict[str, str | None]
+"""Of a command line, without their dashes; a switch has no value."""
+
 MODULES = {"draft": "draft_service", "verify": "verify_service", "orchestrator": "orchestrator"}
 _UNREMARKABLE = frozenset({"timestamp", "role", "component", "logger"})
 
@@ -51,8 +54,8 @@ class Program(Protocol):
 class ServiceProgram:
     """A draft, verify or orchestrator process, which says through a file that it serves."""
 
-    def __init__(self, role: str, name: str, flags: dict[str, str], ready_file: Path) -> None:
-        """Takes the flags without their dashes; ``port`` among them may be 0."""
+    def __init__(self, role: str, name: str, flags: Flags, ready_file: Path) -> None:
+        """``port`` among the flags may be 0."""
         self.role = role
         self.name = name
         self._flags = flags
@@ -68,7 +71,8 @@ class ServiceProgram:
             if before.http:
                 flags |= {"http-port": _port(before.http)}
         flags |= {"ready-file": str(self._ready_file)}
-        return [sys.executable, "-m", MODULES[self.role], *(part for k, v in flags.items() for part in (f"--{k}", v))]
+        given = [part for name, value in flags.items() for part in (f"--{name}", value) if part is not None]
+        return [sys.executable, "-m", MODULES[self.role], *given]
 
     def look(self, pid: int) -> Ready | None:
         """Reads the ready file, which is written whole."""
@@ -102,9 +106,11 @@ def model_programs(plan: Plan, folder: Path) -> list[ServiceProgram]:
     )
     programs = []
     for role, count, flag, model in roles:
-        flags = common if model is None else {flag: model} | common
+        flags: Flags = dict(common) if model is None else {flag: model, **common}
+        if models.compile:
+            flags["compile"] = None
         if role == "verify" and models.parallelism > 1:
-            flags = flags | {"parallelism": str(models.parallelism)}
+            flags["parallelism"] = str(models.parallelism)
         for index in range(count):
             name = numbered(role, index, count)
             programs.append(ServiceProgram(role, name, flags, folder / f"{name}.json"))
@@ -122,7 +128,8 @@ def orchestrator_programs(
         replicas: addresses by role, ``verify`` and ``draft``.
         folder: where ready files go.
     """
-    flags = {"host": plan.doors.host, "redis-url": redis_url, "log-level": _log_level(plan)} | dict(plan.defaults)
+    flags: Flags = {"host": plan.doors.host, "redis-url": redis_url, "log-level": _log_level(plan)}
+    flags |= dict(plan.defaults)
     flags |= {role: ",".join(addresses) for role, addresses in replicas.items()}
     if plan.api_keys is not None:
         flags["api-keys"] = str(plan.api_keys)
@@ -132,7 +139,7 @@ def orchestrator_programs(
     for index in range(plan.counts.orchestrators):
         name = numbered("orchestrator", index, plan.counts.orchestrators)
         port, http_port = plan.doors.of(index)
-        doors = {"port": str(port), "http-port": str(http_port)}
+        doors: Flags = {"port": str(port), "http-port": str(http_port)}
         programs.append(ServiceProgram("orchestrator", name, flags | doors, folder / f"{name}.json"))
     return programs
 

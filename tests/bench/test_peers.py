@@ -25,7 +25,7 @@ LENGTHS = (9, 4, 12)
 @pytest.fixture(scope="module")
 def pair(tiny_pair: tuple[Path, Path]) -> Pair:
     target, draft = tiny_pair
-    return Pair(str(target), str(draft), "float32", 1)
+    return Pair(str(target), str(draft), "float32", 1, compile=False)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,47 @@
+"""A model's whole forward pass as machine code: the same as `run_pass`, whatever the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import PreTrainedModel
+
+from tandem.engine.batch import BatchPlan
+from tandem.engine.compiled.compiling import FEWEST, compiled_package
+from tandem.engine.compiled.numbered_plan import numbered
+
+
+class CompiledPass:
+    """Called as `run_pass` is, with the plan alone. One thread at a time."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Compiles the model, or finds it compiled; its own weights are not needed after that.
+
+        Raises: InvalidArgument, ModelRefused, as `compiled_package` does.
+        """
+        path = compiled_package(model)
+        self._package: Any = torch.classes.tandem.Package(str(path))
+
+    def __call__(self, plan: BatchPlan) -> torch.Tensor:
+        """Feeds the plan's tokens, writes their KV, and returns the logits that were asked for, `[sum k, vocab]`."""
+        logits_at = plan.logits_at()
+        with torch.no_grad():
+            logits: torch.Tensor = self._package.run(
+                [
+                    _filled(plan.token_ids())[None],
+                    _filled(plan.positions())[None],
+                    _filled(logits_at),
+                    plan.kv.memory,
+                    numbered(plan),
+                ]
+            )
+        return logits[: len(logits_at)]
+
+
+def _filled(numbers: npt.NDArray[np.int64]) -> torch.Tensor:
+    """With zeros behind them where they are too few. No row is of such a token, and nobody reads such logits."""
+    missing = FEWEST - len(numbers)
+    return torch.from_numpy(numbers if missing <= 0 else np.pad(numbers, (0, missing)))

@@ -1,0 +1,27 @@
+// A compiled pass, called without Python's lock: torch's own binding holds it for as long as the pass takes.
+
+#include <torch/csrc/inductor/aoti_package/model_package_loader.h>
+#include <torch/custom_class.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+// For one thread at a time.
+class Package : public torch::CustomClassHolder {
+ public:
+  explicit Package(const std::string& path) : loader_(path, "model", /*run_single_threaded=*/true) {}
+
+  at::Tensor run(std::vector<at::Tensor> inputs) { return loader_.boxed_run(std::move(inputs)).at(0); }
+
+ private:
+  torch::inductor::AOTIModelPackageLoader loader_;
+};
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(tandem, library) {
+  library.class_<Package>("Package").def(torch::init<std::string>()).def("run", &Package::run);
+}
