@@ -10,7 +10,7 @@ import torch
 from tandem.engine.families import attention_shape
 from tandem.engine.hosting import BLOCK_SIZE, host_model
 from tandem.engine.memory import MAX_FULL_SEQUENCES, MEMORY_SHARE, RESERVED_BYTES, free_memory, pool_size
-from tandem.engine.warm_up import run_largest_pass, weight_bytes
+from tandem.engine.warm_up import run_largest_pass
 from tandem.errors import InvalidArgument
 from tandem.settings import ModelSettings
 from tests.engine.conftest import built

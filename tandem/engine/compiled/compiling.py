@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import __version__ as transformers_version
 
-from tandem.engine.compiled.native import SOURCES, kept, key_of
+from tandem.engine.compiled.native import kept, key_of
 from tandem.engine.compiled.operator import ATTENTION_NAME, load_operator
 from tandem.engine.families import attention_shape
 from tandem.errors import InvalidArgument, ModelRefused
@@ -23,6 +23,9 @@ FEWEST = 2
 """Tokens, and logits, of a compiled pass: of fewer the compiler would make code of its own."""
 
 MOST = 1 << 20
+SOURCES = (Path(__file__), Path(__file__).with_name("operator.py"))
+"""What a package depends on of ours: it calls what is written in C++, and holds none of it."""
+
 OPTIONS = {
     "freezing": True,  # weights are laid out as the products want them
     "max_autotune": True,
@@ -75,7 +78,7 @@ def compiled_package(model: PreTrainedModel) -> Path:
 
 def _key(model: PreTrainedModel) -> str:
     parts: list[str | bytes] = [transformers_version, model.config.to_json_string(), str(torch.get_num_threads())]
-    parts += [source.read_bytes() for source in (*SOURCES, Path(__file__))]
+    parts += [source.read_bytes() for source in SOURCES]
     for tensor_name, tensor in model.state_dict().items():
         parts += [tensor_name, tensor.contiguous().view(torch.uint8).numpy().tobytes()]
     return key_of(parts)
