@@ -22,7 +22,7 @@ from tandem.engine.masking import Mask
 from tandem.engine.most_probable import candidates_with_top
 from tandem.engine.prefix import PrefixCounts
 from tandem.engine.ranks import Ranks
-from tandem.engine.readout import top_candidates
+from tandem.engine.readout import Select, highest, top_candidates
 from tandem.engine.scores import scores_of
 from tandem.engine.sequence import Sequence
 from tandem.engine.tree_model import CachedSequence, Row
@@ -46,6 +46,7 @@ class Engine:
         self._run: Callable[[BatchPlan], torch.Tensor] = loaded.compiled or partial(
             run_pass if ranks is None else ranks.lead, loaded.model
         )
+        self._select: Select = highest if loaded.compiled is None else loaded.compiled.select
         self._open: set[Sequence] = set()
 
     @property
@@ -84,8 +85,8 @@ class Engine:
         """`forward`, and the `width` highest adjusted, allowed logits of each token asked for. Raises: as `forward`."""
         logits, deltas, mask = self.forward(rows), Deltas.of(rows), Mask.of(rows)
         if num_top:
-            return candidates_with_top(logits, width, deltas, mask, num_top)
-        return top_candidates(logits, width, deltas, mask)
+            return candidates_with_top(logits, width, deltas, mask, num_top, self._select)
+        return top_candidates(logits, width, deltas, mask, self._select)
 
     def score(self, rows: abc.Sequence[Row], next_ids: Ids, num_top: int) -> Scored:
         """`forward`, and how probable `next_ids` `[sum k]` are where the rows ask. Raises: as `forward` does."""

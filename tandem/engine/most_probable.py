@@ -11,11 +11,11 @@ from tandem.decoding.most_probable import MostProbable
 from tandem.decoding.warp import Candidates
 from tandem.engine.adjusting import Deltas
 from tandem.engine.masking import Mask
-from tandem.engine.readout import top_candidates
+from tandem.engine.readout import Select, highest, top_candidates
 
 
 def candidates_with_top(
-    logits: torch.Tensor, width: int, deltas: Deltas | None, mask: Mask | None, num_top: int
+    logits: torch.Tensor, width: int, deltas: Deltas | None, mask: Mask | None, num_top: int, select: Select = highest
 ) -> Candidates:
     """`top_candidates`, and the `num_top` most probable tokens of each row before `deltas` and `mask`.
 
@@ -23,9 +23,9 @@ def candidates_with_top(
     """
     num_top = min(num_top, logits.shape[1])
     if deltas is not None or mask is not None:
-        found = top_candidates(logits, width, deltas, mask)
-        return replace(found, top=most_probable(top_candidates(logits, num_top)))
-    found = top_candidates(logits, max(width, num_top))
+        found = top_candidates(logits, width, deltas, mask, select)
+        return replace(found, top=most_probable(top_candidates(logits, num_top, select=select)))
+    found = top_candidates(logits, max(width, num_top), select=select)
     top = most_probable(found)
     return replace(
         found,

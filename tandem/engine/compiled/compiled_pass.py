@@ -12,10 +12,15 @@ from transformers import PreTrainedModel
 from tandem.engine.batch import BatchPlan
 from tandem.engine.compiled.compiling import FEWEST, compiled_package
 from tandem.engine.compiled.numbered_plan import numbered
+from tandem.engine.compiled.selecting import highest
+from tandem.engine.readout import Select
 
 
 class CompiledPass:
     """Called as `run_pass` is, with the plan alone. One thread at a time."""
+
+    select: Select = staticmethod(highest)
+    """How the highest of its logits are found."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Compiles the model, or finds it compiled; its own weights are not needed after that.

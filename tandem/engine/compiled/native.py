@@ -14,7 +14,8 @@ import torch
 
 from tandem.errors import InvalidArgument
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("attention.cpp", "package.cpp"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("attention.cpp", "selection.cpp", "package.cpp"))
+HEADERS = (Path(__file__).with_name("lanes.h"),)
 FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-std=c++20", "-shared", "-fPIC", "-Wno-psabi")
 
 
@@ -59,7 +60,7 @@ def load_native() -> None:
 
     Raises: InvalidArgument where there is nothing to build them with.
     """
-    key = key_of([*FLAGS, *(source.read_bytes() for source in SOURCES)])
+    key = key_of([*FLAGS, *(source.read_bytes() for source in (*SOURCES, *HEADERS))])
     path = kept(f"native-{key}.so", _build)
     torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
@@ -69,12 +70,13 @@ def _build(path: Path) -> None:
     from torch.utils.cpp_extension import include_paths, library_paths
 
     compiler = os.environ.get("CXX", "c++")
-    command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(path)]
+    command = [compiler, *FLAGS, "-x", "c++", "-", "-o", str(path), f"-I{SOURCES[0].parent}"]
     command += [f"-isystem{folder}" for folder in include_paths()]
     command += [f"-L{folder}" for folder in library_paths()]
     command += ["-lc10", "-ltorch_cpu", "-ltorch"]
+    as_one = "".join(f'#include "{source.name}"\n' for source in SOURCES)  # torch's headers are most of the work
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        subprocess.run(command, input=as_one, check=True, capture_output=True, text=True)
     except OSError as error:
         raise InvalidArgument(
             f"--compile needs a C++ compiler, and {compiler} cannot be run: {error.strerror}; install one (g++ 12 or "
