@@ -138,7 +138,7 @@ def pass_of(kv: KVPool, lengths: list[int], num_nodes: int, rng: np.random.Gener
     feeds = []
     for sequence in sequences:
         sequence.reserve(num_nodes)
-        tree = EMPTY_TREE.extended(np.array([rng.integers(-1, node) for node in range(num_nodes)]))
+        tree = EMPTY_TREE.extended([int(rng.integers(-1, node)) for node in range(num_nodes)])
         feeds.append(Feed(sequence, rng.integers(0, 100, num_nodes), np.arange(num_nodes), tree))
     return BatchPlan(kv, feeds)
 

@@ -143,9 +143,12 @@ class RoundKeys:
 
     def noise(self, places: Keys, ids: Ids) -> Floats:
         """Gumbel numbers for each of ``ids`` [rows, width] at ``places`` [rows], [rows, width]."""
-        noise = gumbel(places, ids)
-        if self.greedy is not None:
-            noise[self.greedy] = 0.0
+        if self.greedy is None:
+            return gumbel(places, ids)
+        noise = np.zeros(ids.shape)
+        if not self.greedy.all():
+            drawn = ~self.greedy
+            noise[drawn] = gumbel(places[drawn], ids[drawn])
         return noise
 
     def accepts(self, depths: Ids, nodes: Ids) -> Floats:

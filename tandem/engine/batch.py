@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +49,13 @@ class BatchPlan:
         self.kv = kv
         self.feeds = feeds
         self._by_window: dict[int | None, list[RowAttention]] = {}
-        pieces = [feed.sequence.slots(feed.sequence.num_slots, feed.sequence.length + len(feed.tree)) for feed in feeds]
-        self.written = pieces[0] if len(pieces) == 1 else torch.cat([numbers(piece, kv.device) for piece in pieces])
+
+    @cached_property
+    def written(self) -> Slots:
+        """Where the packed tokens' keys and values go."""
+        ends = ((feed.sequence.num_slots, feed.sequence.length + len(feed.tree)) for feed in self.feeds)
+        pieces = [feed.sequence.slots(*end) for feed, end in zip(self.feeds, ends, strict=True)]
+        return pieces[0] if len(pieces) == 1 else torch.cat([numbers(piece, self.kv.device) for piece in pieces])
 
     def token_ids(self) -> Ints:
         """The packed tokens, `[total]`."""
@@ -56,14 +63,16 @@ class BatchPlan:
 
     def logits_at(self) -> Ints:
         """Which of the packed tokens' logits are wanted, `[sum k]`."""
-        starts = np.cumsum([0] + [len(feed.token_ids) for feed in self.feeds[:-1]])
+        starts = accumulate([len(feed.token_ids) for feed in self.feeds[:-1]], initial=0)
         return np.concatenate([start + feed.logits_at for start, feed in zip(starts, self.feeds, strict=True)])
 
     def positions(self) -> Ints:
         """Position ids of the packed tokens, `[total]`."""
-        return np.concatenate(
-            [feed.sequence.length + feed.tree.depths[feed.sequence.num_unsettled :] for feed in self.feeds]
-        )
+        positions = list[int]()
+        for feed in self.feeds:
+            length = feed.sequence.length
+            positions += [length + depth for depth in feed.tree.depths[feed.sequence.num_unsettled :]]
+        return np.array(positions)
 
     def rows_under(self, window: int | None) -> list[RowAttention]:
         """How every row attends in a layer whose tokens see the last `window` positions, their own included."""
@@ -81,14 +90,14 @@ class BatchPlan:
         sequence, tree = feed.sequence, feed.tree
         length, first_new = sequence.length, sequence.num_unsettled
         num_new, num_all = stop - start, length + len(tree)
-        depths = tree.depths
+        depths = np.array(tree.depths)
         first = 0  # what lies before it is out of every token's window
         window_bites = False
         if window is not None:
             first = min(length, max(0, length + int(depths[first_new:].min()) - window + 1))
             window_bites = length + int(depths.max()) - first >= window
         context = sequence.slots(first, num_all)
-        if tree.ancestors is None and not window_bites and (num_new == 1 or num_all == num_new):
+        if tree.seen is None and not window_bites and (num_new == 1 or num_all == num_new):
             return RowAttention(start, stop, context, None, is_causal=num_new > 1)
 
         unseen = np.zeros((num_new, num_all - first), dtype=np.bool_)

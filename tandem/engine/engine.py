@@ -145,13 +145,15 @@ class Engine:
             raise InvalidArgument(
                 f"row {index}: {num_new} tokens and {len(row.parents)} parents; expected as many, and one at least"
             )
-        outside = (row.token_ids < 0) | (row.token_ids >= self.vocab_size)
-        if outside.any():
-            raise InvalidArgument(
-                f"row {index}: token id {int(row.token_ids[outside][0])} is outside the vocabulary of {self.vocab_size}"
-            )
-        if len(row.logits_at) and not (row.logits_at.min() >= 0 and row.logits_at.max() < num_new):
-            raise InvalidArgument(f"row {index}: logits_at {row.logits_at.tolist()} leaves its {num_new} tokens")
+        # Of a handful of numbers, which most rows are, lists are looked through many times as fast as arrays.
+        token_ids, logits_at = row.token_ids.tolist(), row.logits_at.tolist()
+        for token_id in (min(token_ids), max(token_ids)):
+            if not 0 <= token_id < self.vocab_size:
+                raise InvalidArgument(
+                    f"row {index}: token id {token_id} is outside the vocabulary of {self.vocab_size}"
+                )
+        if logits_at and not (min(logits_at) >= 0 and max(logits_at) < num_new):
+            raise InvalidArgument(f"row {index}: logits_at {logits_at} leaves its {num_new} tokens")
         if row.adjustment is not None:
             adjusted = row.adjustment.token_ids
             if row.adjustment.deltas.shape != (len(row.logits_at), len(adjusted)):
@@ -161,10 +163,10 @@ class Engine:
         if row.allowed is not None and len(row.allowed) != len(row.logits_at):
             raise InvalidArgument(f"row {index}: it does not say what is allowed at each of the logits it asks for")
         try:
-            tree = sequence.tree.extended(row.parents)
+            tree = sequence.tree.extended(row.parents.tolist())
         except InvalidArgument as error:
             raise InvalidArgument(f"row {index}: {error}") from error
-        num_positions = sequence.length + int(tree.depths.max()) + 1
+        num_positions = sequence.length + max(tree.depths) + 1
         if num_positions > self.identity.max_positions:
             raise InvalidArgument(
                 f"row {index}: {num_positions} positions are needed and the model has {self.identity.max_positions}"

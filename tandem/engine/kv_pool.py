@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -43,7 +41,7 @@ class KVPool:
 
     def num_blocks_for(self, num_slots: int) -> int:
         """How many blocks hold `num_slots` slots."""
-        return math.ceil(num_slots / self.block_size)
+        return -(-num_slots // self.block_size)
 
     def move(self, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64]) -> None:
         """Copy slots `source` onto slots `target`, `[n]` each, in every layer; they may overlap."""

@@ -129,7 +129,7 @@ def adopt(model: PreTrainedModel, name: str, weights_digest: str, *, compile: bo
         return LoadedModel(model, identity, num_weight_bytes)
     from tandem.engine.compiled.compiled_pass import CompiledPass  # imports the compiler
 
-    compiled = CompiledPass(model)
+    compiled = CompiledPass.of(model)
     for parameter in model.parameters():  # the compiled pass has its own
         parameter.data = parameter.data.new_empty(0)
     return LoadedModel(model, identity, num_weight_bytes, compiled)

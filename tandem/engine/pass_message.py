@@ -29,7 +29,7 @@ def encode(moves: Many[Move], feeds: Many[Feed]) -> Ints:
     for feed in feeds:
         table = feed.sequence.block_table
         parts.append(_ints(len(feed.token_ids), len(feed.logits_at), len(feed.tree), len(table), feed.sequence.length))
-        parts += [feed.token_ids, feed.logits_at, feed.tree.parents, table]
+        parts += [feed.token_ids, feed.logits_at, _ints(*feed.tree.parents), table]
     return np.concatenate(parts)
 
 
@@ -57,7 +57,7 @@ class _Reader:
 def _feed(reader: _Reader, kv: KVPool) -> Feed:
     num_new, num_wanted, num_nodes, num_blocks, length = reader.take(5).tolist()
     token_ids, logits_at = reader.take(num_new), reader.take(num_wanted)
-    parents, table = reader.take(num_nodes), reader.take(num_blocks)
+    parents, table = reader.take(num_nodes).tolist(), reader.take(num_blocks)
     fed_before = EMPTY_TREE.extended(parents[: num_nodes - num_new])
     sequence = Sequence.as_told(kv, table, length, fed_before)
     return Feed(sequence, token_ids, logits_at, fed_before.extended(parents[num_nodes - num_new :]))

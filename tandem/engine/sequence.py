@@ -68,14 +68,14 @@ class Sequence:
         Raises: InvalidArgument, with nothing changed, if `path` is not such a path.
         """
         self._require_open()
-        nodes = np.asarray(path, dtype=np.int64)
+        nodes = path.tolist() if isinstance(path, np.ndarray) else list(path)
         self.tree.check_path(nodes)
-        in_place = np.arange(len(nodes))
-        moved = nodes != in_place
-        if moved.any():
-            self._kv.move(self._slots_at(self.length + nodes[moved]), self._slots_at(self.length + in_place[moved]))
+        if nodes != list(range(len(nodes))):
+            moved = np.array([(node, place) for place, node in enumerate(nodes) if node != place])
+            source, target = self._slots_at(self.length + moved.T)
+            self._kv.move(source, target)
         self.length += len(nodes)
-        if self._prefix is not None and len(nodes):
+        if self._prefix is not None and nodes:
             self._publish(self._prefix, np.concatenate(self._node_ids)[nodes])
         self._forget_nodes()
         self.trim()

@@ -23,4 +23,5 @@ def run_largest_pass(model: PreTrainedModel, shape: AttentionShape, block_size: 
     sequence = Sequence(kv, None)
     places = np.arange(num_tokens)
     sequence.reserve(num_tokens)
-    run_pass(model, BatchPlan(kv, [Feed(sequence, np.zeros_like(places), places, sequence.tree.extended(places - 1))]))
+    tree = sequence.tree.extended(range(-1, num_tokens - 1))
+    run_pass(model, BatchPlan(kv, [Feed(sequence, np.zeros_like(places), places, tree)]))

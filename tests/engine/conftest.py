@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tandem.engine.engine import Engine
-from tests.engine.tiny_models import MADE, TINY, Tiny, tiny
+from tests.engine.tiny_models import MADE, TINY, Tiny, attending_by_operator, compiled, tiny
 
 _BUILT: dict[str, Tiny] = {}
 
@@ -29,13 +29,22 @@ def _every_engine_is_audited() -> Iterator[None]:
         engine.check_integrity()
 
 
+WAYS: dict[str, Callable[[Tiny], Tiny]] = {"operator": attending_by_operator, "compiled": compiled}
+"""How else a model is run than row by row in the library's own code."""
+
+COMPILED = "qwen2-windows-in-some-layers"
+"""Of the tiny models, the one that the suite compiles: half a minute where it was not compiled before."""
+
+
 def built(name: str) -> Tiny:
+    """`name` may end in a colon and one of the other ways."""
     if name not in _BUILT:
-        _BUILT[name] = tiny(name)
+        model, _, way = name.partition(":")
+        _BUILT[name] = WAYS[way](built(model)) if way else tiny(name)
     return _BUILT[name]
 
 
-@pytest.fixture(params=sorted(TINY))
+@pytest.fixture(params=[*sorted(TINY), *(f"{name}:operator" for name in sorted(TINY)), f"{COMPILED}:compiled"])
 def each_model(request: pytest.FixtureRequest) -> Tiny:
     return built(request.param)
 

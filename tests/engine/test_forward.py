@@ -33,6 +33,27 @@ def test_a_prompt_in_pieces(each_model: Tiny, make_engine: MakeEngine) -> None:
     torch.testing.assert_close(torch.cat(pieces), expected, rtol=0, atol=TOLERANCE)
 
 
+def test_pieces_too_long_for_a_rounds_code_beside_short_ones(each_model: Tiny, make_engine: MakeEngine) -> None:
+    prompts = [tokens(96, 1), tokens(90, 2)]
+    engine = make_engine(each_model, num_kv_blocks=50)
+    sequences = [engine.open() for _ in prompts]
+    cuts = [(0, 7, 80, 96), (0, 70, 75, 90)]
+    pieces: list[list[torch.Tensor]] = [[], []]
+    for step in range(3):
+        spans = [(cut[step], cut[step + 1]) for cut in cuts]
+        rows = [
+            Row(sequence, prompt[start:stop], chain(0, stop - start), np.arange(stop - start))
+            for sequence, prompt, (start, stop) in zip(sequences, prompts, spans, strict=True)
+        ]
+        logits = engine.forward(rows)
+        for own, part in zip(pieces, logits.split([len(row.token_ids) for row in rows]), strict=True):
+            own.append(part)
+        for sequence, (start, stop) in zip(sequences, spans, strict=True):
+            sequence.settle(range(stop - start))
+    for prompt, own in zip(prompts, pieces, strict=True):
+        torch.testing.assert_close(torch.cat(own), each_model.plain_logits(prompt), rtol=0, atol=TOLERANCE)
+
+
 def test_a_prompt_in_pieces_that_are_settled_at_the_end(each_model: Tiny, make_engine: MakeEngine) -> None:
     prompt = tokens(23)
     engine = make_engine(each_model)

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from tandem.engine.compiled.compiled_pass import CompiledPass
+from tandem.engine.compiled.compiling import Pass
+from tandem.engine.compiled.operator import load_operator
 from tandem.engine.engine import Engine
 from tandem.engine.loading import LoadedModel, adopt
 
@@ -110,3 +113,17 @@ def tiny(name: str, attention: str = "sdpa", dtype: torch.dtype = torch.float32,
         for parameter in plain.parameters():  # biases and norms that are zero or one would hide mistakes
             parameter.add_(torch.randn_like(parameter) * 0.05)
     return Tiny(adopt(copy.deepcopy(plain), name, "digest"), plain)
+
+
+def attending_by_operator(model: Tiny) -> Tiny:
+    """The same model as a compiled pass runs it, but for being compiled."""
+    load_operator()
+    run = Pass(copy.deepcopy(model.plain))
+    loaded = model.loaded
+    compiled = CompiledPass(lambda tensors: run(*tensors))
+    return Tiny(LoadedModel(run.model, loaded.identity, loaded.num_weight_bytes, compiled), model.plain)
+
+
+def compiled(model: Tiny) -> Tiny:
+    """The same model compiled, which takes half a minute for the first time."""
+    return Tiny(adopt(copy.deepcopy(model.plain), model.loaded.identity.name, "digest", compile=True), model.plain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +22,24 @@ class CompiledPass:
     select: Select = staticmethod(highest)
     """How the highest of its logits are found."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, run: Callable[[list[torch.Tensor]], torch.Tensor]) -> None:
+        """`run` takes what `compiling.Pass` takes, one by one, and returns what that returns."""
+        self._run = run
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> CompiledPass:
         """Compiles the model, or finds it compiled; its own weights are not needed after that.
 
         Raises: InvalidArgument, ModelRefused, as `compiled_package` does.
         """
         path = compiled_package(model)
-        self._package: Any = torch.classes.tandem.Package(str(path))
+        return cls(torch.classes.tandem.Package(str(path)).run)
 
     def __call__(self, plan: BatchPlan) -> torch.Tensor:
         """Feeds the plan's tokens, writes their KV, and returns the logits that were asked for, `[sum k, vocab]`."""
         logits_at = plan.logits_at()
         with torch.no_grad():
-            logits: torch.Tensor = self._package.run(
+            logits = self._run(
                 [
                     _filled(plan.token_ids())[None],
                     _filled(plan.positions())[None],
@@ -48,5 +53,8 @@ class CompiledPass:
 
 def _filled(numbers: npt.NDArray[np.int64]) -> torch.Tensor:
     """With zeros behind them where they are too few. No row is of such a token, and nobody reads such logits."""
-    missing = FEWEST - len(numbers)
-    return torch.from_numpy(numbers if missing <= 0 else np.pad(numbers, (0, missing)))
+    if len(numbers) >= FEWEST:
+        return torch.from_numpy(numbers)
+    filled = torch.zeros(FEWEST, dtype=torch.int64)
+    filled[: len(numbers)] = torch.from_numpy(numbers)
+    return filled

@@ -33,11 +33,13 @@ OPTIONS = {
 }
 
 
-class _Pass(nn.Module):
+class Pass(nn.Module):
     """What is compiled: `tandem.engine.forward.run_pass` as tensors in, a tensor out."""
 
     def __init__(self, model: PreTrainedModel) -> None:
+        """The model attends through the operator from now on."""
         super().__init__()
+        model.set_attn_implementation(ATTENTION_NAME)
         self.model = model
 
     def forward(
@@ -48,6 +50,7 @@ class _Pass(nn.Module):
         pool: torch.Tensor,
         numbers: torch.Tensor,
     ) -> torch.Tensor:
+        """The logits that `logits_at` asks for, `[logits, vocab]`; keys and values are written into the pool."""
         output = self.model(
             input_ids=input_ids,
             position_ids=position_ids,
@@ -85,7 +88,6 @@ def _key(model: PreTrainedModel) -> str:
 
 
 def _compile(model: PreTrainedModel, path: Path) -> None:
-    model.set_attn_implementation(ATTENTION_NAME)
     shape = attention_shape(model.config)
     num_tokens, num_logits, num_slots = 5, 3, 32  # any numbers: none of them is built into what is made of it
     pool = torch.zeros(
@@ -109,7 +111,7 @@ def _compile(model: PreTrainedModel, path: Path) -> None:
     logger("tandem.engine").info("compiling the model's pass: a minute or more", threads=torch.get_num_threads())
     try:
         with torch.no_grad(), _quiet():
-            exported = torch.export.export(_Pass(model), arguments, dynamic_shapes=dimensions, strict=False)
+            exported = torch.export.export(Pass(model), arguments, dynamic_shapes=dimensions, strict=False)
             torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs=OPTIONS)
     except Exception as error:  # whatever torch raises: its exceptions have no base of their own
         reason = str(error).strip().splitlines() or [type(error).__name__]

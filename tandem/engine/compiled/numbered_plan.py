@@ -7,13 +7,10 @@ last two are 0, and stand nowhere. Ancestors are bits: for each new token, as ma
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from tandem.engine.batch import BatchPlan, Feed
-
-Ints = npt.NDArray[np.int64]
+from tandem.engine.batch import BatchPlan
+from tandem.engine.tree import UnsettledTree
 
 NUM_HEADER = 2
 NUM_ROW = 7
@@ -23,30 +20,26 @@ WORD_BITS = 64
 def numbered(plan: BatchPlan) -> torch.Tensor:
     """The plan's rows, `[numbers]`, int64."""
     header = [len(plan.feeds), plan.kv.block_size]
-    pieces: list[Ints] = []
-    end = NUM_HEADER + NUM_ROW * len(plan.feeds)
+    rest: list[int] = []
+    begin = NUM_HEADER + NUM_ROW * len(plan.feeds)
     first = 0
     for feed in plan.feeds:
-        tree, stop = feed.tree, first + len(feed.token_ids)
-        blocks = feed.sequence.block_table
-        header += (first, stop, feed.sequence.length, len(tree), end)
-        pieces.append(blocks)
-        end += len(blocks)
-        if tree.ancestors is None:
+        tree, num_new = feed.tree, len(feed.token_ids)
+        header += (first, first + num_new, feed.sequence.length, len(tree), begin + len(rest))
+        rest += feed.sequence.block_table.tolist()
+        if tree.seen is None:
             header += (0, 0)
         else:
-            seen = _seen(feed)
-            header += (end, end + len(tree.depths))
-            pieces += (tree.depths, seen)
-            end += len(tree.depths) + len(seen)
-        first = stop
-    return torch.from_numpy(np.concatenate([np.array(header), *pieces]))
+            header += (begin + len(rest), begin + len(rest) + len(tree))
+            rest += tree.depths
+            rest += _words(tree, len(tree) - num_new)
+        first += num_new
+    return torch.tensor(header + rest)
 
 
-def _seen(feed: Feed) -> Ints:
-    """Bits of the nodes that each new token sees, `[new tokens * words]`."""
-    seen = feed.tree.ancestor_rows(len(feed.tree) - len(feed.token_ids))
-    num_bits = -(-seen.shape[1] // WORD_BITS) * WORD_BITS
-    padded = np.zeros((len(seen), num_bits), dtype=np.bool_)
-    padded[:, : seen.shape[1]] = seen
-    return np.packbits(padded, axis=1, bitorder="little").view(np.int64).reshape(-1)
+def _words(tree: UnsettledTree, first: int) -> list[int]:
+    """What nodes `first` and on see, each as so many numbers of 64 bits, the lowest bits first."""
+    assert tree.seen is not None
+    shifts = range(0, len(tree), WORD_BITS)
+    words = [seen >> shift & 0xFFFF_FFFF_FFFF_FFFF for seen in tree.seen[first:] for shift in shifts]
+    return [word - (word >> 63 << 64) for word in words]  # as numbers with a sign
