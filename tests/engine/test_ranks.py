@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 from transformers import AutoConfig
 
 from tandem.decoding.values import Decoding, Sampling, Speculation
@@ -162,6 +164,13 @@ def _same_tokens(model: Tiny, hosted: HostedModel) -> None:
     assert len({tuple(text) for text in texts[0]}) > 2
 
 
+def _run_by(engine: Engine) -> nn.Module:
+    assert isinstance(engine._run, partial)
+    model = engine._run.args[0]
+    assert isinstance(model, nn.Module)
+    return model
+
+
 def _same_model(folder: Path, hosted: HostedModel, *, everything_on_each: bool) -> None:
     whole = load_model(str(folder), dtype="float32", device="cpu")
     engine = hosted.model
@@ -169,7 +178,9 @@ def _same_model(folder: Path, hosted: HostedModel, *, everything_on_each: bool) 
     assert engine.identity == whole.identity
     assert hosted.weights_digest == whole.identity.weights_digest
     assert any(isinstance(layer, PackedLinear) for layer in whole.model.modules())
-    assert not any(isinstance(layer, PackedLinear) for layer in engine._model.modules())  # each of its layers is split
+    assert not any(
+        isinstance(layer, PackedLinear) for layer in _run_by(engine).modules()
+    )  # each of its layers is split
     num_kv_heads = attention_shape(whole.model.config).num_kv_heads
     assert engine._kv.shape.num_kv_heads == (num_kv_heads if everything_on_each else num_kv_heads // 2)
 
