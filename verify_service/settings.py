@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tandem.settings import ModelSettings
 
@@ -23,3 +23,9 @@ class VerifySettings(ModelSettings):
     session_idle_seconds: float = Field(60.0, ge=0, description="how long those are kept")
     max_batch: int = Field(64, ge=1, le=4096, description="sessions in one pass of the target")
     max_scores: int = Field(1024, ge=1, description="given texts that may wait to be scored")
+
+    @model_validator(mode="after")
+    def _check_parallelism(self) -> Self:
+        if self.compile and self.parallelism > 1:
+            raise ValueError("compile is for a target that one process runs, and parallelism asks for several")
+        return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from tandem.engine.compiled.compiled_pass import CompiledPass
 from tandem.engine.compiled.compiling import Pass
 from tandem.engine.compiled.operator import load_operator
 from tandem.engine.engine import Engine
-from tandem.engine.loading import LoadedModel, adopt
+from tandem.engine.loading import LoadedModel, adopt, load_model
 
 VOCAB_SIZE = 67
 MAX_POSITIONS = 96
@@ -126,4 +127,6 @@ def attending_by_operator(model: Tiny) -> Tiny:
 
 def compiled(model: Tiny) -> Tiny:
     """The same model compiled, which takes half a minute for the first time."""
-    return Tiny(adopt(copy.deepcopy(model.plain), model.loaded.identity.name, "digest", compile=True), model.plain)
+    with tempfile.TemporaryDirectory() as folder:
+        model.plain.save_pretrained(folder)
+        return Tiny(load_model(folder, dtype="float32", device="cpu", compile=True), model.plain)

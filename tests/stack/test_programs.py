@@ -21,3 +21,13 @@ def test_targets_over_several_ranks_are_asked_of_verify_services_and_share_the_c
     one = flags_of(model_programs(Plan(Models(target="T")), tmp_path)[0])
     assert "--parallelism" not in one
     assert int(programs["draft"]["--threads"]) <= int(one["--threads"])
+
+
+def test_compiling_is_asked_of_both_that_run_models(tmp_path: Path) -> None:
+    for compile in (False, True):
+        plan = Plan(Models(target="T", draft="D", compile=compile))
+        commands = {program.name: program.command(None) for program in model_programs(plan, tmp_path)}
+        assert {name: "--compile" in command for name, command in commands.items()} == {
+            "verify": compile,
+            "draft": compile,
+        }
