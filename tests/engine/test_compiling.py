@@ -20,6 +20,7 @@ from tandem.errors import InvalidArgument
 from tests.engine.conftest import COMPILED, built
 from tests.engine.mirror import chain
 from tests.engine.tiny_models import VOCAB_SIZE, compiled
+from tests.support.tiny_pair import make_tokenizer
 from verify_service.settings import VerifySettings
 
 
@@ -97,6 +98,7 @@ def test_the_models_own_weights_are_given_up() -> None:
 @torch.no_grad()
 def test_a_host_serves_a_compiled_model(tmp_path: Path) -> None:
     plain = built(COMPILED).plain
+    make_tokenizer(tmp_path)
     plain.save_pretrained(tmp_path)
     hosted = host_model(str(tmp_path), dtype="float32", device="cpu", num_threads=1, num_kv_blocks=8, compile=True)
     tokens = np.arange(20)
