@@ -1,11 +1,12 @@
 """Time of one forward pass of a small Llama through the engine and through the library's own cache.
 
-    python -m benchmarks.forward [--threads 1 2] [--dtypes float32 bfloat16] [--tokens 1 5 17] [--wide]
+    python -m benchmarks.forward [--threads 1 2] [--dtypes float32 bfloat16] [--tokens 1 5 17] [--wide] [--compile]
 
 Weights are random: time does not depend on them. `--wide` widens the feed-forward to 85M parameters, the cost of a
-larger target. Each figure is the tenth percentile of many passes at the same context length, and the contestants
-take turns, so that a busy machine hurts all alike. So does a plain read of as many bytes as the pass must read of
-weights, out of a block of memory larger than any cache: what a pass could not be faster than.
+larger target. `--compile` has the engine's pass made into machine code too, which takes minutes the first time. Each
+figure is the tenth percentile of many passes at the same context length, and the contestants take turns, so that a busy
+machine hurts all alike. So does a plain read of as many bytes as the pass must read of weights, out of a block of
+memory larger than any cache: what a pass could not be faster than.
 """
 
 from __future__ import annotations
@@ -113,33 +114,35 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--tokens", type=int, nargs="+", default=[1, 5, 17])
     parser.add_argument("--wide", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     intermediate_size = 18_000 if arguments.wide else 704
+    engines = ("plain", "compiled") if arguments.compile else ("plain",)
     print(
-        "| threads | dtype | tokens | library ms | engine ms, chain | tree | engine / library | of the reading limit |"
+        "| threads | dtype | tokens | library ms | engine | chain ms | tree | chain / library | of the reading limit |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         for name in arguments.dtypes:
             dtype = getattr(torch, name)
             library = build(intermediate_size, dtype, "sdpa")
-            ours = adopt(build(intermediate_size, dtype, "sdpa"), "benchmark", "")
             read = plain_read(weight_bytes(library))
+            ours = [
+                adopt(build(intermediate_size, dtype, "sdpa"), "benchmark", "", compile=engine == "compiled")
+                for engine in engines
+            ]
             for num_tokens in arguments.tokens:
-                theirs, chain, tree, least = typical_ms(
-                    [
-                        library_pass(library, num_tokens),
-                        engine_pass(ours, num_tokens, as_tree=False),
-                        engine_pass(ours, num_tokens, as_tree=True),
-                        read,
-                    ]
-                )
-                print(
-                    f"| {threads} | {name} | {num_tokens} | {theirs:.2f} | {chain:.2f} | {tree:.2f} "
-                    f"| {chain / theirs:.2f} | {least / chain:.0%} |",
-                    flush=True,
-                )
+                passes = [
+                    engine_pass(model, num_tokens, as_tree=as_tree) for model in ours for as_tree in (False, True)
+                ]
+                theirs, least, *times = typical_ms([library_pass(library, num_tokens), read, *passes])
+                for engine, chain, tree in zip(engines, times[::2], times[1::2], strict=True):
+                    print(
+                        f"| {threads} | {name} | {num_tokens} | {theirs:.2f} | {engine} | {chain:.2f} | {tree:.2f} "
+                        f"| {chain / theirs:.2f} | {least / chain:.0%} |",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":
