@@ -1,7 +1,7 @@
 // Attention of a whole pass in one layer, on a CPU: new keys and values into the KV pool, then all rows over it.
 //
-// The plan is one tensor of int64, as `numbered_plan.py` beside this file lays it out. Rows of few tokens, which is what rounds
-// are made of, read the pool where it lies; longer ones, pieces of prompts, go through torch's own kernel.
+// The plan is one tensor of int64, as `numbered_plan.py` beside this file lays it out. Rows of few tokens, which is what
+// rounds are made of, read the pool where it lies; longer ones, pieces of prompts, go through torch's own kernel.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
