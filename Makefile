@@ -45,6 +45,10 @@ speed: $(READY)
 	$(PY) -m benchmarks.tables bench-shipped build/bench/shipped
 	$(VENV)/bin/tandem bench $(BENCH) --widen 18432 --out build/bench/widened
 	$(PY) -m benchmarks.tables bench-widened build/bench/widened
+	$(VENV)/bin/tandem bench $(BENCH) --compile --out build/bench/compiled
+	$(PY) -m benchmarks.tables bench-compiled build/bench/compiled
+	$(VENV)/bin/tandem bench $(BENCH) --compile --widen 18432 --out build/bench/compiled-widened
+	$(PY) -m benchmarks.tables bench-compiled-widened build/bench/compiled-widened
 
 protos: $(READY)
 	$(PY) -m grpc_tools.protoc --proto_path=protos --python_out=. --pyi_out=. --grpc_python_out=. protos/tandem/v1/*.proto

@@ -33,10 +33,11 @@ def speed(folder: Path) -> Iterator[str]:
 def _what(document: Row) -> str:
     where, plan = document["environment"], document["plan"]
     wide = f" widened to {where['widened_to']}" if where["widened_to"] else ""
+    compiled = ", our models compiled" if where["compiled"] else ""
     kind = "greedy" if plan["temperature"] == 0 else f"temperature {plan['temperature']:g}"
     return (
-        f"{where['processor']}, {where['cores']} cores, {where['threads']} threads a process, {where['dtype']}; target "
-        f"of {where['target_parameters'] / 1e6:.1f}M parameters{wide}, draft {where['draft_parameters'] / 1e6:.1f}M; "
+        f"{where['processor']}, {where['cores']} cores, {where['threads']} threads a process, {where['dtype']}{compiled}; "
+        f"target of {where['target_parameters'] / 1e6:.1f}M parameters{wide}, draft {where['draft_parameters'] / 1e6:.1f}M; "
         f"{kind}, γ = {plan['draft_length']}, {plan['max_tokens']} tokens a text, {plan['repetitions']} repetitions; "
         f"torch {where['versions']['torch']}, transformers {where['versions']['transformers']}. 95% intervals in "
         "brackets."

@@ -66,7 +66,7 @@ def test_every_peer_is_described() -> None:
     assert [name for name in PEERS if f"| `{name}` |" not in DOCS["benchmarks/README.md"]] == []
 
 
-@pytest.mark.parametrize("name", ["bench-shipped", "bench-widened"])
+@pytest.mark.parametrize("name", ["bench-shipped", "bench-widened", "bench-compiled", "bench-compiled-widened"])
 def test_a_runs_tables_are_put_into_their_place(name: str, tmp_path: Path) -> None:
     text = Text(2, (Arrival(0.01, 1), Arrival(0.014, 1)), 1)
     cells = (Cell("services:mtad", 0, 0.5, (text,)), Cell("generate", 0, 1.0, (text,)))
@@ -81,6 +81,7 @@ def test_a_runs_tables_are_put_into_their_place(name: str, tmp_path: Path) -> No
         "target_parameters": 85e6,
         "draft_parameters": 0.3e6,
         "widened_to": 18432,
+        "compiled": "compiled" in name,
         "versions": {"torch": "2", "transformers": "5"},
     }
     plan = {"temperature": 0, "draft_length": 4, "max_tokens": "64", "repetitions": 2}
@@ -95,6 +96,7 @@ def test_a_runs_tables_are_put_into_their_place(name: str, tmp_path: Path) -> No
     assert "| 1 | `generate` | 2 [2, 2] | 2.00 [2.00, 2.00] |  |" in table
     assert "| 1 | `services:mtad` | 10.00, 10.00, 10.00 | 4.00, 4.00, 4.00 | 4.00, 4.00, 4.00 |" in table
     assert "widened to 18432" in table
+    assert ("our models compiled" in table) == ("compiled" in name)
     assert "| draft | 2.00, 2.00 |" in table
     assert "verify 3 → 3" in table
     tables.main(name, tmp_path, document)  # the marks stay

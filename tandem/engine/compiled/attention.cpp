@@ -1,7 +1,7 @@
 // Attention of a whole pass in one layer, on a CPU: new keys and values into the KV pool, then all rows over it.
 //
-// The plan is one tensor of int64, as `numbered_plan.py` beside this file lays it out. Rows of few tokens, which is what
-// rounds are made of, read the pool where it lies; longer ones, pieces of prompts, go through torch's own kernel.
+// The plan is one tensor of int64, as `numbered_plan.py` beside this file lays it out. Rows of few tokens, which is
+// what rounds are made of, read the pool where it lies; longer ones, pieces of prompts, go through torch's own kernel.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -128,7 +128,7 @@ void attend(const Layer<T>& layer, const Row& row, int64_t kv_head, Scratch& scr
   float* queries = scratch.floats.data();                  // [count, dim]
   float* weights = queries + count * dim;                  // [count, width]
   Lanes* sums = scratch.lanes.data();                      // [count, num_lanes]
-  Lanes* tile = sums + count * num_lanes;                  // keys [dim], a lane for each place; values [places, num_lanes]
+  Lanes* tile = sums + count * num_lanes;  // keys [dim], a lane for each place; values [places, num_lanes]
   scratch.slots.resize(places);
   for (int64_t at = begin; at < end; ++at) scratch.slots[at - begin] = row.slot(at);
   const int64_t* slots = scratch.slots.data() - begin;
