@@ -36,9 +36,9 @@ def _what(document: Row) -> str:
     compiled = ", our models compiled" if where["compiled"] else ""
     kind = "greedy" if plan["temperature"] == 0 else f"temperature {plan['temperature']:g}"
     return (
-        f"{where['processor']}, {where['cores']} cores, {where['threads']} threads a process, {where['dtype']}{compiled}; "
-        f"target of {where['target_parameters'] / 1e6:.1f}M parameters{wide}, draft {where['draft_parameters'] / 1e6:.1f}M; "
-        f"{kind}, γ = {plan['draft_length']}, {plan['max_tokens']} tokens a text, {plan['repetitions']} repetitions; "
+        f"{where['processor']}, {where['cores']} cores, {where['threads']} threads a process, "
+        f"{where['dtype']}{compiled}; target of {where['target_parameters'] / 1e6:.1f}M parameters{wide}, "
+        f"draft {where['draft_parameters'] / 1e6:.1f}M; {kind}, γ = {plan['draft_length']}, {plan['max_tokens']} tokens a text, {plan['repetitions']} repetitions; "
         f"torch {where['versions']['torch']}, transformers {where['versions']['transformers']}. 95% intervals in "
         "brackets."
     )
