@@ -38,7 +38,8 @@ def _what(document: Row) -> str:
     return (
         f"{where['processor']}, {where['cores']} cores, {where['threads']} threads a process, "
         f"{where['dtype']}{compiled}; target of {where['target_parameters'] / 1e6:.1f}M parameters{wide}, "
-        f"draft {where['draft_parameters'] / 1e6:.1f}M; {kind}, γ = {plan['draft_length']}, {plan['max_tokens']} tokens a text, {plan['repetitions']} repetitions; "
+        f"draft {where['draft_parameters'] / 1e6:.1f}M; {kind}, γ = {plan['draft_length']}, "
+        f"{plan['max_tokens']} tokens a text, {plan['repetitions']} repetitions; "
         f"torch {where['versions']['torch']}, transformers {where['versions']['transformers']}. 95% intervals in "
         "brackets."
     )
