@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,10 @@ from tests.support.tiny_pair import make_tokenizer
 from verify_service.settings import VerifySettings
 
 
+def assert_nothing_is_kept() -> None:
+    assert [path for path in cache_folder().iterdir() if path.suffix != ".lock"] == []
+
+
 @pytest.fixture
 def _not_built_yet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -35,7 +42,7 @@ def test_no_compiler_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(InvalidArgument, match=r"no-such-compiler cannot be run.*install one"):
         compiled_package(copy.deepcopy(built("llama").plain))
-    assert list(cache_folder().iterdir()) == []
+    assert_nothing_is_kept()
 
 
 @pytest.mark.usefixtures("_not_built_yet")
@@ -64,9 +71,27 @@ def test_what_fails_half_way_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     with pytest.raises(ValueError, match="half way"):
         kept("thing", fail)
-    assert list(cache_folder().iterdir()) == []
+    assert_nothing_is_kept()
     assert kept("thing", lambda path: path.write_text("whole") and None).read_text() == "whole"
     assert kept("thing", fail).read_text() == "whole"
+
+
+def test_of_two_that_start_together_one_builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    begun, builds = threading.Barrier(2), list[Path]()
+
+    def build(path: Path) -> None:
+        builds.append(path)
+        time.sleep(0.2)  # long enough for the other one to find nothing
+        path.write_text("whole")
+
+    def start(_: int) -> str:
+        begun.wait()
+        return kept("thing", build).read_text()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(start, range(2))) == ["whole", "whole"]
+    assert len(builds) == 1
 
 
 def test_a_model_is_compiled_once_and_other_weights_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

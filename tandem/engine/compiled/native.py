@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -34,21 +35,25 @@ def key_of(parts: Iterable[str | bytes]) -> str:
 
 
 def kept(name: str, build: Callable[[Path], None]) -> Path:
-    """The file of that name in the cache folder, built if it is not there; others never see half of it.
+    """The file of that name in the cache folder, built if it is not there; of several processes one builds it.
 
     Raises: InvalidArgument if the folder cannot be written to; whatever `build`, given a path, raises.
     """
     path = cache_folder() / name
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            folder = tempfile.TemporaryDirectory(dir=path.parent, prefix="building-")
-        except OSError as error:
-            raise InvalidArgument(
-                f"what --compile makes is kept in {path.parent}, which cannot be written to: {error.strerror}; set "
-                "XDG_CACHE_HOME to a folder that can, or serve without --compile"
-            ) from error
-        with folder as own:
+    if path.exists():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock").open("w")
+        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix="building-")
+    except OSError as error:
+        raise InvalidArgument(
+            f"what --compile makes is kept in {path.parent}, which cannot be written to: {error.strerror}; set "
+            "XDG_CACHE_HOME to a folder that can, or serve without --compile"
+        ) from error
+    with lock, folder as own:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go by the system, however this process ends
+        if not path.exists():
             build(Path(own) / name)
             os.replace(Path(own) / name, path)
     return path
