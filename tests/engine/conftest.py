@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -36,10 +38,17 @@ COMPILED = "qwen2-windows-in-some-layers"
 """Of the tiny models, the one that the suite compiles: half a minute where it was not compiled before."""
 
 
+def need_a_compiler() -> None:
+    if shutil.which(os.environ.get("CXX", "c++")) is None:
+        pytest.skip("there is no C++ compiler")
+
+
 def built(name: str) -> Tiny:
     """`name` may end in a colon and one of the other ways."""
     if name not in _BUILT:
         model, _, way = name.partition(":")
+        if way:
+            need_a_compiler()
         _BUILT[name] = WAYS[way](built(model)) if way else tiny(name)
     return _BUILT[name]
 

@@ -20,7 +20,7 @@ from tandem.engine.compiled.native import cache_folder, kept, load_native
 from tandem.engine.hosting import host_model
 from tandem.engine.tree_model import Row
 from tandem.errors import InvalidArgument
-from tests.engine.conftest import COMPILED, built
+from tests.engine.conftest import COMPILED, built, need_a_compiler
 from tests.engine.mirror import chain
 from tests.engine.tiny_models import VOCAB_SIZE, compiled
 from tests.support.tiny_pair import make_tokenizer
@@ -115,6 +115,7 @@ def test_a_model_is_compiled_once_and_other_weights_again(monkeypatch: pytest.Mo
 
 
 def test_the_models_own_weights_are_given_up() -> None:
+    need_a_compiler()
     model = compiled(built(COMPILED)).loaded
     assert sum(parameter.nbytes for parameter in model.model.parameters()) == 0
     assert model.num_weight_bytes > 0
@@ -123,6 +124,7 @@ def test_the_models_own_weights_are_given_up() -> None:
 @torch.no_grad()
 def test_a_host_serves_a_compiled_model(tmp_path: Path) -> None:
     plain = built(COMPILED).plain
+    need_a_compiler()
     make_tokenizer(tmp_path)
     plain.save_pretrained(tmp_path)
     hosted = host_model(str(tmp_path), dtype="float32", device="cpu", num_threads=1, num_kv_blocks=8, compile=True)
@@ -149,6 +151,7 @@ def test_ranks_are_refused() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize(("vocab_size", "width"), [(5, 5), (17, 4), (64, 64), (1003, 10), (1003, 300), (50257, 64)])
 def test_the_operator_finds_the_same_as_torch(vocab_size: int, width: int, dtype: torch.dtype) -> None:
+    need_a_compiler()
     load_native()
     generator = torch.Generator().manual_seed(vocab_size)
     logits = (torch.randn((5, vocab_size), generator=generator) * 3).to(dtype)
@@ -163,6 +166,7 @@ def test_the_operator_finds_the_same_as_torch(vocab_size: int, width: int, dtype
 
 
 def test_the_operator_chooses_from_what_is_ranked_and_normalises_the_rest() -> None:
+    need_a_compiler()
     load_native()
     logits = torch.randn((3, 100), generator=torch.Generator().manual_seed(1))
     ranked = torch.full_like(logits, -torch.inf)
@@ -176,6 +180,7 @@ def test_the_operator_chooses_from_what_is_ranked_and_normalises_the_rest() -> N
 
 @pytest.mark.parametrize("strange", [torch.nan, torch.inf])
 def test_a_row_that_is_not_finite_is_told_by_its_normaliser(strange: float) -> None:
+    need_a_compiler()
     load_native()
     logits = torch.randn((3, 50), generator=torch.Generator().manual_seed(1))
     logits[1, 40] = strange
