@@ -80,11 +80,15 @@ def compiled_package(model: PreTrainedModel) -> Path:
 
 
 def _key(model: PreTrainedModel) -> str:
-    parts: list[str | bytes] = [transformers_version, model.config.to_json_string(), str(torch.get_num_threads())]
-    parts += [source.read_bytes() for source in SOURCES]
-    for tensor_name, tensor in model.state_dict().items():
-        parts += [tensor_name, tensor.contiguous().view(torch.uint8).numpy().tobytes()]
-    return key_of(parts)
+    return key_of(_what_it_depends_on(model))
+
+
+def _what_it_depends_on(model: PreTrainedModel) -> Iterator[str | memoryview | bytes]:
+    yield from (transformers_version, model.config.to_json_string(), str(torch.get_num_threads()))
+    yield from (source.read_bytes() for source in SOURCES)
+    for name, tensor in model.state_dict().items():
+        yield name
+        yield tensor.flatten().view(torch.uint8).numpy().data  # not a copy: models are large
 
 
 def _compile(model: PreTrainedModel, path: Path) -> None:

@@ -26,7 +26,7 @@ def cache_folder() -> Path:
     return Path(root) / "tandem"
 
 
-def key_of(parts: Iterable[str | bytes]) -> str:
+def key_of(parts: Iterable[str | bytes | memoryview]) -> str:
     """Names something compiled by all that it depends on, this torch and this kind of processor included."""
     digest = hashlib.sha256(f"{torch.__version__} {sorted(torch.cpu.get_capabilities().items())}".encode())
     for part in parts:
