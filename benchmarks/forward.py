@@ -1,9 +1,9 @@
-"""Time of one forward pass of a small Llama through the engine and through the library's own cache.
+"""Time of one forward pass of the shipped target through the engine and through the library's own cache.
 
     python -m benchmarks.forward [--threads 1 2] [--dtypes float32 bfloat16] [--tokens 1 5 17] [--wide] [--compile]
 
-Weights are random: time does not depend on them. `--wide` widens the feed-forward to 85M parameters, the cost of a
-larger target. `--compile` has the engine's pass made into machine code too, which takes minutes the first time. Each
+Weights are random: time does not depend on them. `--wide` widens the feed-forward as `tandem bench --widen 18432` does,
+to 86M parameters. `--compile` has the engine's pass made into machine code too, which takes minutes at first. Each
 figure is the tenth percentile of many passes at the same context length, and the contestants take turns, so that a busy
 machine hurts all alike. So does a plain read of as many bytes as the pass must read of weights, out of a block of
 memory larger than any cache: what a pass could not be faster than.
@@ -23,25 +23,20 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 from tandem.engine.engine import Engine
 from tandem.engine.loading import LoadedModel, adopt
 from tandem.engine.tree_model import Row
+from tandem.models import shipped
 
-VOCAB_SIZE = 1536
+VOCAB_SIZE = 1000  # of the tokens that are fed; the model has a few more
 CONTEXT_LENGTH = 200
 NUM_PASSES = 100
 READ_BYTES = 512 << 20
 
 
-def build(intermediate_size: int, dtype: torch.dtype, attention: str) -> LlamaForCausalLM:
+def build(intermediate_size: int | None, dtype: torch.dtype) -> LlamaForCausalLM:
+    """The shipped target's shape, with another feed-forward if one is given."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=256,
-        intermediate_size=intermediate_size,
-        num_hidden_layers=6,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        max_position_embeddings=2048,
-        attn_implementation=attention,
-    )
+    config = LlamaConfig.from_pretrained(shipped("target"))
+    config.intermediate_size = intermediate_size or config.intermediate_size
+    config._attn_implementation = "sdpa"
     return LlamaForCausalLM(config).to(dtype).eval()
 
 
@@ -116,7 +111,7 @@ def main() -> None:
     parser.add_argument("--wide", action="store_true")
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
-    intermediate_size = 18_000 if arguments.wide else 704
+    intermediate_size = 18432 if arguments.wide else None
     engines = ("plain", "compiled") if arguments.compile else ("plain",)
     print(
         "| threads | dtype | tokens | library ms | engine | chain ms | tree | chain / library | of the reading limit |"
@@ -126,10 +121,10 @@ def main() -> None:
         torch.set_num_threads(threads)
         for name in arguments.dtypes:
             dtype = getattr(torch, name)
-            library = build(intermediate_size, dtype, "sdpa")
+            library = build(intermediate_size, dtype)
             read = plain_read(weight_bytes(library))
             ours = [
-                adopt(build(intermediate_size, dtype, "sdpa"), "benchmark", "", compile=engine == "compiled")
+                adopt(build(intermediate_size, dtype), "benchmark", "", compile=engine == "compiled")
                 for engine in engines
             ]
             for num_tokens in arguments.tokens:
