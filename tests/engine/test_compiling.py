@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tandem.engine import readout
 from tandem.engine.compiled import selecting
-from tandem.engine.compiled.compiling import compiled_package
+from tandem.engine.compiled.compiling import LIBRARY, compiled_package
 from tandem.engine.compiled.native import cache_folder, kept, load_native
 from tandem.engine.hosting import host_model
 from tandem.engine.tree_model import Row
@@ -105,7 +106,7 @@ def test_a_model_is_compiled_once_and_other_weights_again(monkeypatch: pytest.Mo
     monkeypatch.setattr("tandem.engine.compiled.compiling._compile", compile)
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     other = copy.deepcopy(again)
-    assert compiled_package(again).stat().st_size > 0
+    assert (compiled_package(again) / LIBRARY).stat().st_size > 0
     assert calls == []
     with torch.no_grad():
         next(other.parameters()).add_(1.0)
@@ -135,6 +136,14 @@ def test_a_host_serves_a_compiled_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.ids, expected[1])
     np.testing.assert_allclose(found.logits, expected[0], atol=1e-4)
     hosted.model.check_integrity()
+
+
+def test_a_start_leaves_nothing_in_the_temporary_folder() -> None:
+    """Torch unpacks its own packages there, and leaves them where a process is killed."""
+    built(f"{COMPILED}:compiled")
+    temporary = set(Path(tempfile.gettempdir()).glob("aotinductor_*"))
+    compiled(built(COMPILED))
+    assert set(Path(tempfile.gettempdir()).glob("aotinductor_*")) == temporary
 
 
 def test_other_devices_are_refused() -> None:

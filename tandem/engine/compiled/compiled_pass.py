@@ -10,10 +10,12 @@ import torch
 from transformers import PreTrainedModel
 
 from tandem.engine.batch import BatchPlan
-from tandem.engine.compiled.compiling import FEWEST, compiled_package
+from tandem.engine.compiled.compiling import FEWEST, LIBRARY, compiled_package
 from tandem.engine.compiled.numbered_plan import numbered
 from tandem.engine.compiled.selecting import highest
 from tandem.engine.readout import Select
+
+_ZEROS = np.zeros(FEWEST, np.int64)
 
 
 class CompiledPass:
@@ -32,8 +34,8 @@ class CompiledPass:
 
         Raises: InvalidArgument, ModelRefused, as `compiled_package` does.
         """
-        path = compiled_package(model)
-        return cls(torch.classes.tandem.Package(str(path)).run)
+        library = compiled_package(model) / LIBRARY
+        return cls(torch.classes.tandem.Package(str(library)).run)
 
     def __call__(self, plan: BatchPlan) -> torch.Tensor:
         """Feeds the plan's tokens, writes their KV, and returns the logits that were asked for, `[sum k, vocab]`."""
@@ -53,8 +55,5 @@ class CompiledPass:
 
 def _filled(numbers: npt.NDArray[np.int64]) -> torch.Tensor:
     """With zeros behind them where they are too few. No row is of such a token, and nobody reads such logits."""
-    if len(numbers) >= FEWEST:
-        return torch.from_numpy(numbers)
-    filled = torch.zeros(FEWEST, dtype=torch.int64)
-    filled[: len(numbers)] = torch.from_numpy(numbers)
-    return filled
+    missing = FEWEST - len(numbers)
+    return torch.from_numpy(np.concatenate((numbers, _ZEROS[:missing])) if missing > 0 else numbers)

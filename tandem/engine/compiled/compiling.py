@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from tandem.telemetry import logger
 
 FEWEST = 2
 """Tokens, and logits, of a compiled pass: of fewer the compiler would make code of its own."""
+
+LIBRARY = "pass.so"
+"""In a package's folder; beside it `pass.json` tells which operators it calls."""
 
 MOST = 1 << 20
 SOURCES = (Path(__file__), Path(__file__).with_name("operator.py"))
@@ -64,7 +69,7 @@ class Pass(nn.Module):
 
 
 def compiled_package(model: PreTrainedModel) -> Path:
-    """The package of a model's pass: kept from an earlier start, or compiled, which takes a minute.
+    """The folder of a model's compiled pass: kept from an earlier start, or compiled, which takes a minute.
 
     Raises: InvalidArgument where it cannot be compiled for the model's device, or there is no compiler; ModelRefused
     for a model that the compiler cannot follow.
@@ -72,7 +77,7 @@ def compiled_package(model: PreTrainedModel) -> Path:
     if model.device.type != "cpu":
         raise InvalidArgument(f"--compile is for CPUs, and the model is on {model.device}; serve without it")
     load_operator()
-    name = f"pass-{_key(model)}.pt2"
+    name = f"pass-{_key(model)}"
     began = time.monotonic()
     path = kept(name, lambda path: _compile(model, path))
     logger("tandem.engine").info("compiled", seconds=round(time.monotonic() - began, 1), package=str(path))
@@ -114,14 +119,28 @@ def _compile(model: PreTrainedModel, path: Path) -> None:
     )
     logger("tandem.engine").info("compiling the model's pass: a minute or more", threads=torch.get_num_threads())
     try:
-        with torch.no_grad(), _quiet():
+        from torch._inductor.utils import fresh_cache  # is the compiler, which other starts do without
+
+        archive = path.with_suffix(".pt2")
+        with torch.no_grad(), fresh_cache(dir=str(path.parent)), _quiet():
             exported = torch.export.export(Pass(model), arguments, dynamic_shapes=dimensions, strict=False)
-            torch._inductor.aoti_compile_and_package(exported, package_path=str(path), inductor_configs=OPTIONS)
+            torch._inductor.aoti_compile_and_package(exported, package_path=str(archive), inductor_configs=OPTIONS)
+        _unpack(archive, path)
     except Exception as error:  # whatever torch raises: its exceptions have no base of their own
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelRefused(
             f"torch cannot compile this {model.config.model_type} model ({reason[0]}); serve it without --compile"
         ) from error
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Takes out of the archive what runs, which torch's own loader would unpack anew at every start."""
+    folder.mkdir()
+    with zipfile.ZipFile(archive) as packed:
+        (library,) = (name for name in packed.namelist() if name.endswith(".so"))
+        for source, target in ((library, LIBRARY), (library.removesuffix(".so") + ".json", "pass.json")):
+            with packed.open(source) as content, (folder / target).open("wb") as kept_file:
+                shutil.copyfileobj(content, kept_file)
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ def key_of(parts: Iterable[str | bytes | memoryview]) -> str:
 
 
 def kept(name: str, build: Callable[[Path], None]) -> Path:
-    """The file of that name in the cache folder, built if it is not there; of several processes one builds it.
+    """The file or folder of that name in the cache folder. If it is not there, one process builds it, others wait.
 
     Raises: InvalidArgument if the folder cannot be written to; whatever `build`, given a path, raises.
     """
@@ -44,7 +44,7 @@ def kept(name: str, build: Callable[[Path], None]) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(".lock").open("w")
+        lock = path.with_name(f"{name}.lock").open("w")
         folder = tempfile.TemporaryDirectory(dir=path.parent, prefix="building-")
     except OSError as error:
         raise InvalidArgument(

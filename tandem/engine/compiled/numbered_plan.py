@@ -7,6 +7,7 @@ last two are 0, and stand nowhere. Ancestors are bits: for each new token, as ma
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from tandem.engine.batch import BatchPlan
@@ -34,7 +35,7 @@ def numbered(plan: BatchPlan) -> torch.Tensor:
             rest += tree.depths
             rest += _words(tree, len(tree) - num_new)
         first += num_new
-    return torch.tensor(header + rest)
+    return torch.from_numpy(np.array(header + rest))
 
 
 def _words(tree: UnsettledTree, first: int) -> list[int]:

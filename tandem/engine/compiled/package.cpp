@@ -1,7 +1,7 @@
 // A compiled pass, called without Python's lock: torch's own binding holds it for as long as the pass takes.
 
 #include <ATen/cpu/Utils.h>
-#include <torch/csrc/inductor/aoti_package/model_package_loader.h>
+#include <torch/csrc/inductor/aoti_runner/model_container_runner_cpu.h>
 #include <torch/custom_class.h>
 
 #include <string>
@@ -13,15 +13,15 @@ namespace {
 // For one thread at a time.
 class Package : public torch::CustomClassHolder {
  public:
-  explicit Package(const std::string& path) : loader_(path, "model", /*run_single_threaded=*/true) {
+  explicit Package(const std::string& path) : runner_(path, /*num_models=*/1, /*run_single_threaded=*/true) {
     // A process has to ask for the processor's tiles, and what the compiler wrote does not; false where there are none.
     at::cpu::init_amx();
   }
 
-  at::Tensor run(std::vector<at::Tensor> inputs) { return loader_.boxed_run(std::move(inputs)).at(0); }
+  at::Tensor run(std::vector<at::Tensor> inputs) { return runner_.boxed_run(std::move(inputs)).at(0); }
 
  private:
-  torch::inductor::AOTIModelPackageLoader loader_;
+  torch::inductor::AOTIModelContainerRunnerCpu runner_;
 };
 
 }  // namespace
