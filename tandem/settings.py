@@ -194,8 +194,9 @@ def _flag(name: str) -> str:
 
 
 def _explain(found: dict[str, Any]) -> str:
-    name = str(found["loc"][0]) if found["loc"] else "settings"
     message = str(found["msg"]).removeprefix("Value error, ")
-    return f"{_flag(name)}: {message[:1].lower()}{message[1:]}" + (
+    if not found["loc"]:  # of several settings together, which the message names
+        return message
+    return f"{_flag(str(found['loc'][0]))}: {message[:1].lower()}{message[1:]}" + (
         f" (got {found['input']!r})" if found["type"] != "missing" else ""
     )

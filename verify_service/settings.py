@@ -27,5 +27,5 @@ class VerifySettings(ModelSettings):
     @model_validator(mode="after")
     def _check_parallelism(self) -> Self:
         if self.compile and self.parallelism > 1:
-            raise ValueError("compile is for a target that one process runs, and parallelism asks for several")
+            raise ValueError("--compile is for a target that one process runs, and --parallelism asks for several")
         return self

@@ -152,7 +152,9 @@ def test_other_devices_are_refused() -> None:
 
 
 def test_ranks_are_refused() -> None:
-    with pytest.raises(InvalidArgument, match="compile is for a target that one process runs"):
+    with pytest.raises(
+        InvalidArgument, match=r"^--compile is for a target that one process runs, and --parallelism asks for several$"
+    ):
         VerifySettings.load(["--compile", "--parallelism", "2"], {})
     assert VerifySettings.load(["--compile"], {}).compile
 
